@@ -1,0 +1,1 @@
+"""The two composition roots, server and worker; one function per verb."""

@@ -1,0 +1,113 @@
+"""Every error a person can fix.
+
+SpringtideError                what, where, do; the HTTP status is on the class
+├── SettingsError        400   springtide.toml, an environment variable or a flag is wrong
+├── BadRows              422   rows that no model should learn from
+├── TooFewRows           422   not enough history for what was asked
+├── NotFound             404   no table, model, run, series of that name
+├── Conflict             409   somebody else changed it first, or it answers another question
+├── SourceUnavailable    502   an exchange or a service did not answer
+├── ModelRefused         409   a model file that is broken or does not reproduce its own answers
+├── StoreFailed          507   the disk or the object store could not take or give bytes
+└── NotReady             503   nothing to answer with yet
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "BadRows",
+    "Conflict",
+    "ModelRefused",
+    "NotFound",
+    "NotReady",
+    "SettingsError",
+    "SourceUnavailable",
+    "SpringtideError",
+    "StoreFailed",
+    "TooFewRows",
+    "did_you_mean",
+]
+
+
+class SpringtideError(Exception):
+    """Something a person can fix: says what, where and what to do."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, what: str, *, where: str, do: str) -> None:
+        super().__init__(f"{what}\n  where: {where}\n  do: {do}")
+        self.what, self.where, self.do = what, where, do
+
+
+class SettingsError(SpringtideError):
+    """springtide.toml, an environment variable or a flag is wrong."""
+
+    status = 400
+
+
+class BadRows(SpringtideError):
+    """Rows that no model should learn from."""
+
+    status = 422
+
+
+class TooFewRows(SpringtideError):
+    """Not enough history for what was asked."""
+
+    status = 422
+
+
+class NotFound(SpringtideError):
+    """No table, model, run or series of that name."""
+
+    status = 404
+
+
+class Conflict(SpringtideError):
+    """Somebody else changed it first, or it answers another question."""
+
+    status = 409
+
+
+class SourceUnavailable(SpringtideError):
+    """An exchange or a service did not answer."""
+
+    status = 502
+
+
+class ModelRefused(SpringtideError):
+    """A model file that is broken or does not reproduce its own answers."""
+
+    status = 409
+
+
+class StoreFailed(SpringtideError):
+    """The disk or the object store could not take or give bytes."""
+
+    status = 507
+
+
+class NotReady(SpringtideError):
+    """Nothing to answer with yet."""
+
+    status = 503
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped word.
+
+    >>> did_you_mean("horizn", ["horizon", "window"])
+    "did you mean 'horizon'? known: horizon, window"
+    >>> did_you_mean("zzz", ["horizon", "window"])
+    'known: horizon, window'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    listed = f"known: {', '.join(names) or 'none yet'}"
+    return f"did you mean {close[0]!r}? {listed}" if close else listed

@@ -1,0 +1,1 @@
+"""Pure judgement: splits, losses, tests, gate. No disk, no network, no clock."""

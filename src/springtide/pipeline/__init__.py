@@ -1,0 +1,1 @@
+"""One run, step by step: collect, snapshot, prepare, train, export, judge, publish."""

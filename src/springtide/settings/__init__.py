@@ -1,0 +1,1 @@
+"""springtide.toml, read once at the edge, frozen, and refused with its line when it is wrong."""

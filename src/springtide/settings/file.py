@@ -1,0 +1,172 @@
+"""From springtide.toml, the environment and flags to one frozen `Settings`."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+
+from springtide.domain.errors import SettingsError, did_you_mean
+from springtide.settings.words import ExchangeSource, FilesSource, Model, Settings, SimulatorSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["read"]
+
+PREFIX = "SPRINGTIDE_"
+_SOURCES: dict[str, type[BaseModel]] = {"exchange": ExchangeSource, "simulator": SimulatorSource, "files": FilesSource}
+
+
+def read(path: Path, *, environ: Mapping[str, str], recipes: Mapping[str, type[BaseModel]]) -> Settings:
+    """Read and check `path`; variables named ``SPRINGTIDE_<SECTION>__<KEY>`` override it.
+
+    Parameters
+    ----------
+    path : Path
+        springtide.toml.
+    environ : mapping
+        The environment.
+    recipes : mapping
+        For each task, the class that checks the task's own keys of a ``[models.NAME]`` section.
+
+    Raises
+    ------
+    SettingsError
+        Names the key, its line and what to write instead.
+    """
+    if not path.exists():
+        raise SettingsError(
+            f"there is no {path.name}",
+            where=str(path.absolute()),
+            do="run `springtide init`, or name one with --config",
+        )
+    text = path.read_text(encoding="utf-8")
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"not valid TOML: {error}", where=str(path), do="correct that line") from error
+    _override(raw, environ)
+    models = {
+        name: _split_recipe(name, section, recipes, path=path, text=text)
+        for name, section in _tables(raw, "models", path).items()
+    }
+    try:
+        return Settings.model_validate({**raw, "models": models})
+    except ValidationError as error:
+        raise _explain(error, path=path, text=text) from error
+
+
+def _tables(raw: dict[str, Any], section: str, path: Path) -> dict[str, dict[str, Any]]:
+    found = raw.get(section, {})
+    if not isinstance(found, dict) or not all(isinstance(value, dict) for value in found.values()):
+        raise SettingsError(
+            f"[{section}] holds one section per name",
+            where=str(path),
+            do=f"write [{section}.NAME] and its keys below it",
+        )
+    return found
+
+
+def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
+    for variable, value in sorted(environ.items()):
+        if not variable.startswith(PREFIX) or "__" not in variable:
+            continue
+        *sections, key = variable.removeprefix(PREFIX).lower().split("__")
+        place = raw
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise SettingsError(f"{section!r} is not a section", where=variable, do="correct the variable's name")
+        place[key] = _toml_value(value)
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _split_recipe(
+    name: str, section: dict[str, Any], recipes: Mapping[str, type[BaseModel]], *, path: Path, text: str
+) -> dict[str, Any]:
+    """Part a model's section into what every model has and what its task alone knows."""
+    task = str(section.get("task", ""))
+    if task not in recipes:
+        raise SettingsError(
+            f"task {task!r} is not known" if task else "a model needs a task",
+            where=_where(path, text, ("models", name, "task")),
+            do=did_you_mean(task, recipes),
+        )
+    common = {key: value for key, value in section.items() if key in Model.model_fields and key != "recipe"}
+    own = {key: value for key, value in section.items() if key not in common}
+    known = {*recipes[task].model_fields, *Model.model_fields} - {"recipe"}
+    if strangers := sorted(own.keys() - recipes[task].model_fields.keys()):
+        raise _unknown(strangers[0], known, where=_where(path, text, ("models", name, strangers[0])))
+    try:
+        common["recipe"] = recipes[task].model_validate(own)
+    except ValidationError as error:
+        raise _explain(error, path=path, text=text, above=("models", name)) from error
+    return common
+
+
+def _unknown(key: str, known: set[str], *, where: str) -> SettingsError:
+    return SettingsError(f"key {key!r} is not known", where=where, do=did_you_mean(key, known))
+
+
+def _explain(error: ValidationError, *, path: Path, text: str, above: tuple[str, ...] = ()) -> SettingsError:
+    first = error.errors(include_url=False)[0]
+    place = above + tuple(str(part) for part in first["loc"])
+    # pydantic names the chosen member of a union in the location: sources.binance.exchange.symbols
+    if place[:1] == ("sources",) and len(place) > 2 and place[2] in _SOURCES:
+        place = (*place[:2], *place[3:])
+    where = _where(path, text, place)
+    if first["type"] == "extra_forbidden":
+        return _unknown(place[-1], _siblings(place, first), where=where)
+    if first["type"] == "missing":
+        return SettingsError(f"key {place[-1]!r} is missing", where=where, do=f"add it to [{'.'.join(place[:-1])}]")
+    if isinstance(cause := first.get("ctx", {}).get("error"), SettingsError):
+        return SettingsError(cause.what, where=where, do=cause.do)
+    message = first["msg"].removeprefix("Value error, ")
+    return SettingsError(f"{'.'.join(place)}: {message}", where=where, do=f"change the value {first['input']!r}")
+
+
+def _siblings(place: tuple[str, ...], first: Any) -> set[str]:
+    """The keys that would have been understood where a stranger stood."""
+    fields: Any = Settings
+    for part in place[:-1]:
+        if fields is Settings and part in Settings.model_fields:
+            fields = Settings.model_fields[part].annotation
+        elif isinstance(fields, type) and issubclass(fields, BaseModel):
+            fields = fields.model_fields[part].annotation if part in fields.model_fields else None
+        elif place[0] == "models":
+            fields = Model
+    if place[0] == "sources" and len(place) > 2:
+        fields = _SOURCES.get(str(first["loc"][2]))
+    return set(fields.model_fields) if isinstance(fields, type) and issubclass(fields, BaseModel) else set()
+
+
+def _where(path: Path, text: str, place: tuple[str, ...]) -> str:
+    """``springtide.toml, line 12 (models.btc.horizon)``; without a line when the key is not in the file."""
+    line = _line(text, place)
+    return f"{path}, {f'line {line} ' if line else ''}({'.'.join(place)})"
+
+
+def _line(text: str, place: tuple[str, ...]) -> int | None:
+    """The line of a key: the nearest thing above it that the file spells out."""
+    section: tuple[str, ...] = ()
+    found = None
+    for number, line in enumerate(text.splitlines(), start=1):
+        spelled: tuple[str, ...] | None = None
+        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
+            section = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+            spelled = section
+        elif key := re.match(r"\s*[\"']?([\w./-]+?)[\"']?\s*=", line):
+            spelled = (*section, key[1])
+        if spelled is not None and len(spelled) > 1 and spelled == place[: len(spelled)]:
+            found = number
+    return found

@@ -1,0 +1,1 @@
+"""Where rows come from: files, exchanges, and a simulated exchange for demonstrations and tests."""

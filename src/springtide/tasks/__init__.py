@@ -1,0 +1,1 @@
+"""What can be learned: one folder per kind of learning problem, all behind one seam."""

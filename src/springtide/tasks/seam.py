@@ -1,0 +1,140 @@
+"""The seam that everything else is built around: what a task is to the pipeline, and to the server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+
+    import polars as pl
+    from numpy.typing import NDArray
+    from pydantic import BaseModel
+
+    from springtide.domain.rows import Filter
+    from springtide.evaluation.losses import Losses
+
+__all__ = ["Advance", "Budget", "Codec", "Encoded", "Exported", "Prepared", "Progress", "Task"]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much a fit may cost."""
+
+    seconds: float
+    seed: int = 0
+    device: str = "auto"  # "auto" takes CUDA when it is there
+
+
+@dataclass(frozen=True, slots=True)
+class Advance:
+    """How far a fit has come."""
+
+    done: float  # share of the budget, 0 to 1
+    epoch: int
+    loss: float  # validation loss
+    seconds_left: float
+
+
+class Progress(Protocol):
+    """Told of every advance; may raise to stop the fit."""
+
+    def __call__(self, advance: Advance) -> None:
+        """Take note of `advance`."""
+
+
+class Prepared(Protocol):
+    """Training, validation and judging items in time order; nothing fitted on what comes after training."""
+
+    @property
+    def trained_until(self) -> datetime:
+        """The latest outcome that training or validation may see."""
+
+    @property
+    def judged_from(self) -> datetime:
+        """The earliest time at which a judging item is predicted."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Plain JSON for the run's record: how many items, what was left out and why."""
+
+
+P = TypeVar("P", bound=Prepared)
+F = TypeVar("F")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """The files of an exported model, in the folder it was exported to.
+
+    `signature` is plain JSON and all that the codec needs. `probe` names an ``.npz`` file with inputs and the
+    answers that this very model gave to them.
+    """
+
+    files: Sequence[str]
+    signature: Mapping[str, Any]
+    parity: float  # largest relative difference between the trained model and the exported file
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(Protocol[P, F, R]):
+    """One kind of learning problem, from rows to a file that can be served.
+
+    ``P`` is what the task prepares, ``F`` what it fits, ``R`` how it predicts; nobody above the seam looks inside them.
+    """
+
+    name: str
+    recipe: type[BaseModel]  # the task's own keys in a [models.NAME] section
+
+    def rows(self, recipe: BaseModel, *, until: datetime | None) -> Filter:
+        """Which rows of the table a run needs."""
+
+    def prepare(self, rows: pl.LazyFrame, recipe: BaseModel, *, unseen_since: datetime | None) -> P:
+        """Split into items; judging items are predicted at `unseen_since` or later."""
+
+    def fit(self, prepared: P, *, start: Path | None, budget: Budget, progress: Progress) -> F:
+        """Train, from the exported model in the folder `start` or from nothing."""
+
+    def predictor(self, fitted: F) -> R:
+        """The fitted model as a rival."""
+
+    def load(self, folder: Path) -> R:
+        """An exported model as a rival; raises `Conflict` when it answers another question."""
+
+    def baselines(self, prepared: P) -> Mapping[str, R]:
+        """Trivial rivals, at least one, fitted on the training part only."""
+
+    def losses(self, predictor: R, prepared: P) -> Losses:
+        """One loss per judging item, the same items for every rival."""
+
+    def export(self, fitted: F, prepared: P, folder: Path) -> Exported:
+        """Write ``model.onnx``, ``probe.npz`` and what a later fine-tuning starts from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Rows turned into what the graph takes; `context` is for the same codec's `decode`."""
+
+    inputs: Mapping[str, NDArray[Any]]
+    context: Mapping[str, Any]
+
+
+class Codec(Protocol):
+    """The serving half of a task: numpy and JSON, no training library."""
+
+    def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
+        """Which series a forecast from the lake needs, and how many of the newest steps of each."""
+
+    def encode(
+        self, signature: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], *, series: Sequence[str] = ()
+    ) -> Encoded:
+        """Turn columns of rows into the graph's inputs, for the named series (all when empty)."""
+
+    def decode(
+        self, signature: Mapping[str, Any], encoded: Encoded, outputs: Sequence[NDArray[Any]], *, model: str
+    ) -> dict[str, list[Any]]:
+        """Turn the graph's outputs into named columns, ready for JSON or a file."""
