@@ -1,0 +1,99 @@
+"""The gate: only a challenger that beats champion and trivial rivals on the same unseen items may serve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from springtide.domain.verdict import Comparison, Verdict
+from springtide.evaluation.significance import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from springtide.evaluation.losses import Losses
+
+__all__ = ["Rule", "decide"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What is asked of a challenger.
+
+    ``better``: a lower mean loss than every rival. ``significant``: and a one-sided p-value below `alpha` against
+    every one of them. All rivals must be beaten, so the level needs no correction for their number (an
+    intersection-union test: Berger 1982, doi:10.1080/00401706.1982.10487790).
+    """
+
+    name: Literal["better", "significant"] = "significant"
+    alpha: float = 0.05
+    baselines: tuple[str, ...] = ()
+    first: Literal["gate", "always"] = "gate"
+
+
+def decide(
+    challenger: Losses, *, champion: tuple[str, Losses] | None, baselines: Mapping[str, Losses], rule: Rule
+) -> Verdict:
+    """Compare the challenger with every rival and say promote or keep, and why in one sentence.
+
+    Parameters
+    ----------
+    challenger : Losses
+        The new model's losses.
+    champion : (str, Losses), optional
+        Name and losses of the version that serves; None when there is none.
+    baselines : mapping
+        Losses of the trivial rivals; those that `rule` names are bars, the others are only shown.
+    rule : Rule
+        What is asked.
+    """
+    comparisons = [_beside(challenger, name, "baseline", losses, rule) for name, losses in baselines.items()]
+    if champion is not None:
+        comparisons.insert(0, _beside(challenger, champion[0], "champion", champion[1], rule))
+    bars = [one for one in comparisons if one.kind == "champion" or one.rival in rule.baselines]
+    lost = [one for one in bars if not one.passed]
+    let_in = bool(lost) and champion is None and rule.first == "always"
+    promote = not lost or let_in
+    warning = None
+    if let_in:
+        warning = f"serves without proof: it did not beat {_names(lost)}, and gate.first is 'always'"
+    return Verdict(
+        promote=promote,
+        reason=_reason(challenger, bars, lost, rule, promote=promote),
+        rule=rule.name if rule.name == "better" else f"significant at {rule.alpha:g}",
+        loss_name=challenger.name,
+        items=len(challenger.values),
+        loss=challenger.mean,
+        comparisons=tuple(comparisons),
+        warning=warning,
+    )
+
+
+def _beside(challenger: Losses, name: str, kind: str, losses: Losses, rule: Rule) -> Comparison:
+    difference = compare(challenger, losses)
+    better = challenger.mean < losses.mean
+    passed = better and (rule.name == "better" or difference.p_value < rule.alpha)
+    return Comparison(name, kind, losses.mean, difference.gain, difference.p_value, passed)
+
+
+def _reason(
+    challenger: Losses, bars: Sequence[Comparison], lost: Sequence[Comparison], rule: Rule, *, promote: bool
+) -> str:
+    compared = "; ".join(
+        f"{abs(one.gain):.2%} {'lower' if one.gain > 0 else 'higher'} than {one.rival}'s (p = {one.p_value:.2g})"
+        for one in bars
+    )
+    said = f"on {len(challenger.values):,} unseen items the mean {challenger.name} is {challenger.mean:.4g}, {compared}"
+    if not lost:
+        return f"{said}: promote, every rival is beaten"
+    worse = [one for one in lost if one.gain <= 0]
+    why = (
+        f"it is not better than {_names(worse)}"
+        if worse
+        else f"the gain over {_names(lost)} may be chance (the rule asks for p < {rule.alpha:g})"
+    )
+    return f"{said}: promote as the first version although {why}" if promote else f"{said}: keep, {why}"
+
+
+def _names(comparisons: Sequence[Comparison]) -> str:
+    return " and ".join(one.rival for one in comparisons)

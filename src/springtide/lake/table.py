@@ -1,0 +1,393 @@
+"""A table: one row per key, every write a version, and snapshots that can be repeated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from springtide.domain.errors import Conflict, NotFound, SettingsError, StoreFailed, TooFewRows, did_you_mean
+from springtide.domain.rows import SERIES, TIME, Filter, SeriesFacts, Snapshot
+from springtide.lake.changes import Changes, classify, one_row_per_key
+from springtide.lake.columns import check_columns, check_same_columns
+from springtide.lake.facts import facts_of
+from springtide.lake.fingerprint import fingerprint
+from springtide.lake.form import Form, check_same_form
+from springtide.lake.place import Place, store_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+__all__ = ["Change", "Table", "Written"]
+
+_ATTEMPTS = 30
+_CHUNK_ROWS = 500_000
+# A row group is the least that is read: small enough for the newest hours, large enough to compress.
+_FILES = WriterProperties(max_row_group_size=131_072, compression="ZSTD")
+_CONFIGURATION = {
+    # Delta forgets old versions after 30 days; a run of last year must still find its rows.
+    "delta.enableExpiredLogCleanup": "false",
+    "delta.logRetentionDuration": "interval 36500 days",
+    # Opening a table reads the log since the last checkpoint.
+    "delta.checkpointInterval": "50",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write did; `version` is the table's version afterwards."""
+
+    version: int
+    new: int
+    corrected: int
+    unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of a table's history; the counts are None where the change was not made by a write of ours."""
+
+    version: int
+    at: datetime
+    operation: str
+    new: int | None = None
+    corrected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows with one key each; every method sees the newest version unless told otherwise."""
+
+    name: str
+    form: Form
+    place: Place = field(repr=False)
+    draw: Callable[[], float] = field(repr=False)
+    sleep: Callable[[float], None] = field(repr=False)
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that name a row."""
+        return self.form.key
+
+    @property
+    def step_s(self) -> int | None:
+        """Seconds from one row of a series to the next; None where there is no grid."""
+        return self.form.step_s
+
+    @property
+    def where(self) -> str:
+        """The table as errors name it."""
+        return f"table {self.name}"
+
+    def version(self) -> int:
+        """The number of the newest version; -1 before the first write."""
+        delta = self.place.load(self.name)
+        return -1 if delta is None else delta.version()
+
+    def mark(self, name: str) -> int | None:
+        """How far a source has come: the number last given to `write` under this name."""
+        delta = self.place.load(self.name)
+        return None if delta is None else delta.transaction_version(name)
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def write(self, rows: pl.DataFrame, *, marks: Mapping[str, int] | None = None) -> Written:
+        """Insert new rows and correct known ones, together with the marks, in one version; all or nothing.
+
+        Rows that say nothing new make no version, unless a mark moves. Somebody else's version in between is not
+        an error: the rows are compared again, with what is there then.
+
+        Raises
+        ------
+        BadRows
+            If a column is missing, new or of another dtype, a key is null, or two different rows have one key.
+        StoreFailed
+            If the disk is full or the store does not answer; the table stays as it was.
+        Conflict
+            If others kept writing in between.
+        """
+        for attempt in range(_ATTEMPTS):
+            delta = self.place.load(self.name)
+            try:
+                with store_failures(self.where):
+                    return self._write(delta, rows, marks or {})
+            except CommitFailedError as error:
+                self._check_was_overtaken(delta, error)
+                self.sleep(self.draw() * min(2.0, 0.02 * 2**attempt))
+        raise Conflict(
+            f"others wrote in between {_ATTEMPTS} times, nothing was written",
+            where=self.where,
+            do="run the same command again, or let fewer writers share the table",
+        )
+
+    def _check_was_overtaken(self, delta: DeltaTable | None, error: CommitFailedError) -> None:
+        """A commit may also fail for want of a right or of space; waiting would not help then."""
+        if self.version() == (-1 if delta is None else delta.version()):
+            raise StoreFailed(
+                f"the store refused a new version, nothing was written ({error})",
+                where=self.where,
+                do="check that the place can be written and has space",
+            ) from error
+
+    def _write(self, delta: DeltaTable | None, rows: pl.DataFrame, marks: Mapping[str, int]) -> Written:
+        if delta is None:
+            check_columns(rows.schema, self.key, where=self.where)
+            rows = one_row_per_key(rows, self.key, where=self.where)
+            if rows.is_empty() and not marks:
+                return Written(-1, 0, 0, 0)
+            changes = Changes(new=_in_time_order(rows, self.key), corrected=rows.clear(), unchanged=0)
+            self._create(changes.new, self._commit(changes, marks))
+            return Written(0, len(rows), 0, 0)
+        check_same_form(Form.of(delta), self.form, where=self.where)
+        schema = self._scan(delta).collect_schema()
+        check_same_columns(rows.schema, schema, where=self.where)
+        rows = one_row_per_key(rows.select(schema.names()), self.key, where=self.where)
+        changes = self._classify(delta, rows)
+        moved = {name: mark for name, mark in marks.items() if delta.transaction_version(name) != mark}
+        if not changes.new.is_empty() or not changes.corrected.is_empty() or moved:
+            self._apply(delta, changes, self._commit(changes, moved))
+        return Written(delta.version(), len(changes.new), len(changes.corrected), changes.unchanged)
+
+    def _classify(self, delta: DeltaTable, rows: pl.DataFrame) -> Changes:
+        if rows.is_empty():
+            return Changes(new=rows, corrected=rows, unchanged=0)
+        first, last = _span(rows)
+        known = self._scan(delta).filter(
+            pl.col(TIME).is_between(first, last), pl.col(SERIES).is_in(rows[SERIES].unique().to_list())
+        )
+        return classify(rows, known.collect(), self.key)
+
+    def _create(self, rows: pl.DataFrame, commit: CommitProperties) -> None:
+        try:
+            write_deltalake(
+                self.place.uri(self.name),
+                rows,
+                mode="error",
+                description=self.form.describe(),
+                configuration=_CONFIGURATION,
+                storage_options=self.place.storage,
+                writer_properties=_FILES,
+                commit_properties=commit,
+            )
+        except DeltaError as error:
+            if self.place.load(self.name) is None:
+                raise
+            raise CommitFailedError("somebody else created it") from error  # caught by _retrying
+
+    def _apply(self, delta: DeltaTable, changes: Changes, commit: CommitProperties) -> None:
+        if changes.corrected.is_empty():
+            rows = _in_time_order(changes.new, self.key)
+            write_deltalake(delta, rows, mode="append", writer_properties=_FILES, commit_properties=commit)
+            return
+        first, last = _span(changes.corrected)
+        # The bounds keep the merge away from files that hold nothing to correct; rows outside them are the new ones.
+        matches = [f't."{column}" = s."{column}"' for column in self.key]
+        bounds = [f't."{TIME}" >= {_literal(first)}', f't."{TIME}" <= {_literal(last)}']
+        delta.merge(
+            _in_time_order(pl.concat([changes.corrected, changes.new]), self.key),
+            predicate=" AND ".join(matches + bounds),
+            source_alias="s",
+            target_alias="t",
+            writer_properties=_FILES,
+            commit_properties=commit,
+        ).when_matched_update_all().when_not_matched_insert_all().execute()
+
+    def _commit(self, changes: Changes, marks: Mapping[str, int]) -> CommitProperties:
+        """A commit that fails when somebody else's came first: what was compared would no longer be true."""
+        return CommitProperties(
+            custom_metadata={"new": len(changes.new), "corrected": len(changes.corrected)},
+            max_commit_retries=0,
+            app_transactions=[Transaction(name, mark) for name, mark in marks.items()],
+        )
+
+    def compact(self) -> None:
+        """Join small files into larger ones, in a new version that has the same rows."""
+        with store_failures(self.where):
+            try:
+                self._at(None).optimize.compact(writer_properties=_FILES)
+            except CommitFailedError as error:
+                raise Conflict(
+                    "somebody corrected rows that were being compacted; the table is as they left it",
+                    where=self.where,
+                    do="compact again",
+                ) from error
+
+    def vacuum(self, keep: Collection[int] = (), *, retention_hours: int = 168) -> int:
+        """Remove files that neither the newest version nor one of `keep` needs; returns how many.
+
+        Files younger than `retention_hours` stay: a write that is under way has files that no version names yet.
+        """
+        with store_failures(self.where):
+            return len(
+                self._at(None).vacuum(
+                    retention_hours=retention_hours,
+                    keep_versions=sorted(keep),
+                    dry_run=False,
+                    enforce_retention_duration=False,
+                    full=True,
+                )
+            )
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def scan(self, version: int | None = None) -> pl.LazyFrame:
+        """All rows of a version, in no particular order."""
+        return self._scan(self._at(version))
+
+    def snapshot(self, filter: Filter, version: int | None = None) -> Snapshot:  # noqa: A002 # the domain's own word
+        """Fix which rows a run learns from, by version and by the hash of every value.
+
+        Raises
+        ------
+        NotFound
+            If a series that the filter names has no row.
+        TooFewRows
+            If there is no row at all.
+        """
+        delta = self._at(version)
+        with store_failures(self.where):
+            rows = self._scan(delta).filter(*_conditions(filter))
+            spans = rows.group_by(SERIES).agg(
+                pl.len().alias("rows"), pl.col(TIME).min().alias("first"), pl.col(TIME).max().alias("last")
+            )
+            found = spans.collect()
+            self._check_found(found, filter, delta)
+            first, last, count = found["first"].min(), found["last"].max(), int(found["rows"].sum())
+            assert isinstance(first, datetime)  # noqa: S101 # tells the type checker what `_check_found` made sure of
+            assert isinstance(last, datetime)  # noqa: S101
+            sha256 = fingerprint(rows.collect_schema(), _chunks(rows, self.key, first, last, count))
+        return Snapshot(self.name, delta.version(), filter, count, sha256, first, last)
+
+    def _check_found(self, found: pl.DataFrame, filter: Filter, delta: DeltaTable) -> None:  # noqa: A002 # see snapshot
+        span = f"from {filter.start or 'the first'} until {filter.end or 'the last'}"
+        if missing := sorted(set(filter.series) - set(found[SERIES])):
+            known = self._scan(delta).select(pl.col(SERIES).unique()).collect().to_series().to_list()
+            raise NotFound(
+                f"no rows of {', '.join(missing)} {span}",
+                where=f"{self.where}, version {delta.version()}",
+                do=did_you_mean(missing[0], known),
+            )
+        if found.is_empty():
+            raise TooFewRows(
+                f"there are no rows {span}",
+                where=f"{self.where}, version {delta.version()}",
+                do="bring in rows first, or ask for another span",
+            )
+
+    def rows(self, snapshot: Snapshot) -> pl.LazyFrame:
+        """Exactly the rows of a snapshot, sorted by series and time."""
+        return self.scan(snapshot.version).filter(*_conditions(snapshot.filter)).sort(self.key)
+
+    def verify(self, snapshot: Snapshot) -> None:
+        """Raise `Conflict` when the rows of a snapshot are no longer those that were learned from."""
+        now = self.snapshot(snapshot.filter, snapshot.version)
+        if now.sha256 != snapshot.sha256:
+            raise Conflict(
+                f"the rows of version {snapshot.version} have another hash than when they were learned from",
+                where=self.where,
+                do="the table was replaced or its files were changed: bring back the old files, or train a new run",
+            )
+
+    def facts(self) -> list[SeriesFacts]:
+        """What the table holds of every series: rows, span, missing steps, repeated keys."""
+        with store_failures(self.where):
+            return facts_of(self.scan(), self.key, self.step_s)
+
+    def newest(self, filter: Filter, *, steps: int) -> pl.DataFrame:  # noqa: A002 # the domain's own word
+        """The last `steps` rows of each series, sorted by series and time; fewer where there are no more.
+
+        Reads backwards from the newest time, further only while a series lacks rows, so that a table of years
+        answers as fast as one of weeks.
+        """
+        delta = self._at(None)
+        with store_failures(self.where):
+            rows = self._scan(delta).filter(*_conditions(filter))
+            first, last = _file_span(delta)
+            wanted = set(filter.series) or set(rows.select(pl.col(SERIES).unique()).collect().to_series())
+            span = timedelta(seconds=(self.step_s or 3600) * (steps + 2))
+            if filter.end is not None:
+                last = min(last, filter.end)
+            while True:
+                tail = rows.filter(pl.col(TIME) >= last - span).collect()
+                counts = tail.group_by(SERIES).len().filter(pl.col("len") >= steps)
+                if last - span <= first or wanted <= set(counts[SERIES]):
+                    return tail.sort(self.key).group_by(SERIES, maintain_order=True).tail(steps).select(tail.columns)
+                span *= 4
+
+    def history(self) -> list[Change]:
+        """Every version with its time and what made it, the newest first."""
+        with store_failures(self.where):
+            return [
+                Change(
+                    version=line["version"],
+                    at=datetime.fromtimestamp(line["timestamp"] / 1000, UTC),
+                    operation=line["operation"].lower(),
+                    new=line.get("new"),
+                    corrected=line.get("corrected"),
+                )
+                for line in self._at(None).history()
+            ]
+
+    def _at(self, version: int | None) -> DeltaTable:
+        delta = self.place.load(self.name, version)
+        if delta is None:
+            raise NotFound(
+                f"table {self.name} has no rows yet", where=f"lake {self.place.url}", do="bring in rows first"
+            )
+        return delta
+
+    def _scan(self, delta: DeltaTable) -> pl.LazyFrame:
+        return pl.scan_delta(delta, storage_options=self.place.storage)
+
+
+def _conditions(filter: Filter) -> list[pl.Expr]:  # noqa: A002 # the domain's own word
+    for moment in (filter.start, filter.end):
+        if moment is not None and moment.tzinfo is None:
+            raise SettingsError(
+                f"{moment} does not say in which time zone", where="a filter of rows", do="give a time in UTC"
+            )
+    conditions = [pl.col(SERIES).is_in(filter.series)] if filter.series else []
+    if filter.start is not None:
+        conditions.append(pl.col(TIME) >= filter.start.astimezone(UTC))
+    if filter.end is not None:
+        conditions.append(pl.col(TIME) < filter.end.astimezone(UTC))
+    return conditions
+
+
+def _in_time_order(rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
+    """Time first: a read of the newest hours, or of any span, touches few row groups."""
+    return rows.sort(TIME, *(column for column in key if column != TIME))
+
+
+def _span(rows: pl.DataFrame) -> tuple[datetime, datetime]:
+    first, last = rows.select(pl.col(TIME).min().alias("first"), pl.col(TIME).max().alias("last")).row(0)
+    return first, last
+
+
+def _file_span(delta: DeltaTable) -> tuple[datetime, datetime]:
+    """The first and last time in the table, from the statistics of its files (which may be a millisecond off)."""
+    files = pl.DataFrame(delta.get_add_actions(flatten=True))
+    first, last = files.select(
+        pl.col(f"min.{TIME}").min().alias("first"), pl.col(f"max.{TIME}").max().alias("last")
+    ).row(0)
+    return first, last
+
+
+def _literal(moment: datetime) -> str:
+    """A time as the query engine of Delta compares it without a cast of the whole column."""
+    return f"arrow_cast('{moment.isoformat()}', 'Timestamp(Microsecond, Some(\"UTC\"))')"
+
+
+def _chunks(
+    rows: pl.LazyFrame, key: tuple[str, ...], first: datetime, last: datetime, count: int
+) -> Iterator[pl.DataFrame]:
+    """All rows in order of time, then of the rest of the key, cut into spans of time so that few are in memory."""
+    pieces = -(-count // _CHUNK_ROWS)
+    width = (last - first) / pieces + timedelta(microseconds=1)
+    for piece in range(pieces):
+        since = first + piece * width
+        yield _in_time_order(rows.filter(pl.col(TIME) >= since, pl.col(TIME) < since + width).collect(), key)

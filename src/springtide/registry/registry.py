@@ -1,0 +1,332 @@
+"""The registry: what was made, what serves, why, and the files that belong to it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import UNSET
+from sqlalchemy import insert, select, update
+
+from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
+from springtide.domain.model import JournalEntry
+from springtide.registry import journal, runs, versions
+from springtide.registry.database import reading, writing
+from springtide.registry.schema import RETIRED
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from msgspec import UnsetType
+    from sqlalchemy import Connection, Engine
+
+    from springtide.domain.model import Manifest, Version
+    from springtide.domain.run import Run
+    from springtide.domain.verdict import Verdict
+    from springtide.registry.blobs import Blobs
+
+__all__ = ["Registry"]
+
+
+class Registry:
+    """Versions, champions, journal and runs of all models.
+
+    `engine` is an opened and migrated database; `blobs` holds the model files. Every method is one transaction, and
+    what it writes is either there as a whole or not at all.
+    """
+
+    def __init__(self, engine: Engine, blobs: Blobs) -> None:
+        self._engine = engine
+        self._blobs = blobs
+
+    # Versions
+
+    def publish(self, manifest: Manifest, folder: Path, verdict: Verdict) -> Version:
+        """Make the next version of a model out of the files in `folder`.
+
+        The files that ``manifest.files`` names are stored (all in the folder when it names none), and their digests
+        filled in. A run publishes once: for the same run the version that exists is returned, whatever the files.
+
+        Raises
+        ------
+        ModelRefused
+            If a named file is missing, or does not have the digest that the manifest gives it.
+        """
+        with reading(self._engine) as connection:
+            published = versions.made_by(connection, manifest.run, model=manifest.model)
+        if published is not None:
+            return published
+        paths = _files_of(manifest, folder)
+        digests = {name: self._blobs.put_file(path) for name, path in paths.items()}
+        _check_digests(manifest, digests)
+        with writing(self._engine) as connection:
+            published = versions.made_by(connection, manifest.run, model=manifest.model)
+            if published is not None:
+                return published
+            self._put_again(paths, digests)
+            return versions.add(connection, replace(manifest, files=digests), verdict)
+
+    def _put_again(self, paths: dict[str, Path], digests: dict[str, str]) -> None:
+        """Store what retention took since it was stored, because no version had it yet; it waits for us now."""
+        for name, digest in digests.items():
+            if not self._blobs.has(digest):
+                self._blobs.put_file(paths[name])
+
+    def version(self, model: str, number: int) -> Version:
+        """One version of a model."""
+        with reading(self._engine) as connection:
+            return versions.find(connection, model, number)
+
+    def resolve(self, name: str) -> Version:
+        """The version that ``btc@3`` names, or the champion of ``btc``."""
+        model, number = versions.parse_name(name)
+        if number is not None:
+            return self.version(model, number)
+        champion = self.champion(model)
+        if champion is None:
+            raise NotReady(
+                f"no version of {model!r} serves", where=f"model {model}", do=f"run `springtide retrain {model}`"
+            )
+        return champion
+
+    def versions(self, model: str) -> list[Version]:
+        """All versions of a model, newest first."""
+        with reading(self._engine) as connection:
+            return versions.list_versions(connection, model)
+
+    def models(self) -> list[str]:
+        """The models that have a version, by name."""
+        with reading(self._engine) as connection:
+            return versions.list_models(connection)
+
+    def read(self, version: Version, name: str) -> bytes:
+        """The bytes of one file of a version, checked."""
+        if name not in version.manifest.files:
+            raise NotFound(
+                f"{version.name} has no file {name!r}",
+                where=version.name,
+                do=did_you_mean(name, version.manifest.files),
+            )
+        return self._blobs.get(version.manifest.files[name], of=f"{name} of {version.name}")
+
+    def fetch(self, version: Version, folder: Path) -> Path:
+        """Put all files of a version into `folder`, checked; those that are there and right are left alone."""
+        for name, digest in version.manifest.files.items():
+            path = folder / name
+            if not (path.is_file() and sha256(path.read_bytes()).hexdigest() == digest):
+                _write(path, self.read(version, name))
+        return folder
+
+    # Champions and journal
+
+    def champion(self, model: str) -> Version | None:
+        """The version that serves, if one does."""
+        with reading(self._engine) as connection:
+            number = journal.serving(connection, model)
+            return None if number is None else versions.find(connection, model, number)
+
+    def champions(self) -> dict[str, int]:
+        """The number of the version that serves, model by model: one small query, to be asked every second."""
+        with reading(self._engine) as connection:
+            return journal.serving_all(connection)
+
+    def promote(
+        self,
+        model: str,
+        number: int,
+        *,
+        run: str | None,
+        by: str,
+        reason: str,
+        at: datetime,
+        warning: str | None = None,
+        expected: int | UnsetType | None = UNSET,
+    ) -> JournalEntry:
+        """Let a version serve, and write it in the journal.
+
+        `run` is the run that decided (None: a person did). A run promotes a version once: said again, also after a
+        rollback, it changes nothing and the entry that exists is returned; so is it when the version already serves.
+
+        Raises
+        ------
+        Conflict
+            If `expected` is given and another version serves; or if retention has removed the files.
+        """
+        draft = _draft("promote", model, number, at=at, by=by, reason=reason, run=run, warning=warning)
+        with writing(self._engine) as connection:
+            return journal.record(connection, draft, expected=expected)
+
+    def keep(
+        self,
+        model: str,
+        number: int,
+        *,
+        run: str | None,
+        by: str,
+        reason: str,
+        at: datetime,
+        warning: str | None = None,
+    ) -> JournalEntry:
+        """Write in the journal that a version does not serve; said again by the same run, it is not written twice."""
+        draft = _draft("keep", model, number, at=at, by=by, reason=reason, run=run, warning=warning)
+        with writing(self._engine) as connection:
+            return journal.record(connection, draft)
+
+    def rollback(
+        self,
+        model: str,
+        *,
+        by: str,
+        reason: str,
+        at: datetime,
+        to: int | None = None,
+        expected: int | UnsetType | None = UNSET,
+    ) -> JournalEntry:
+        """Let the champion before this one serve again, or the earlier champion `to`.
+
+        A second rollback goes one further back. Champions whose files retention has removed are passed over.
+
+        Raises
+        ------
+        Conflict
+            If there is none to go back to; or if `expected` is given and another version serves.
+        """
+        draft = _draft("rollback", model, 0, at=at, by=by, reason=reason, run=None, warning=None)
+        with writing(self._engine) as connection:
+            return journal.roll_back(connection, draft, to=to, expected=expected)
+
+    def journal(self, model: str) -> list[JournalEntry]:
+        """All that the journal says of a model, newest first."""
+        with reading(self._engine) as connection:
+            return journal.entries(connection, model)
+
+    # Retention
+
+    def retain(self, model: str, keep: int) -> list[Version]:
+        """Keep the files of the newest `keep` versions; return the versions whose files were removed.
+
+        The champion, the version that a rollback would go to, and every file that another version shares are kept.
+        Rows stay for ever. A version is marked first and its files go then, so that a kill in between leaves a version
+        that cannot be promoted, never a champion without files; the next call finishes what was left.
+        """
+        if keep < 1:
+            raise SettingsError(f"keep = {keep}", where=f"model {model}", do="keep the files of at least one version")
+        with writing(self._engine) as connection:
+            _mark(connection, model, keep)
+        with writing(self._engine) as connection:  # no version can be published between the look and the removal
+            return self._remove_marked(connection, model)
+
+    def _remove_marked(self, connection: Connection, model: str) -> list[Version]:
+        marked = (RETIRED.c.model == model) & ~RETIRED.c.files_removed
+        numbers = connection.scalars(select(RETIRED.c.number).where(marked).order_by(RETIRED.c.number.desc())).all()
+        gone = [versions.find(connection, model, number) for number in numbers]
+        used = {d for version in versions.having_files(connection) for d in version.manifest.files.values()}
+        for digest in {d for version in gone for d in version.manifest.files.values()} - used:
+            self._blobs.delete(digest)
+        connection.execute(update(RETIRED).where(marked).values(files_removed=True))
+        return gone
+
+    # Runs
+
+    def save_run(self, run: Run) -> None:
+        """Store a run as it now stands."""
+        with writing(self._engine) as connection:
+            runs.save(connection, run)
+
+    def run(self, run: str) -> Run:
+        """The run of that id."""
+        with reading(self._engine) as connection:
+            return runs.find(connection, run)
+
+    def runs(self, model: str | None = None, limit: int = 50) -> list[Run]:
+        """The newest runs of one model or of all, newest first."""
+        with reading(self._engine) as connection:
+            return runs.list_runs(connection, model, limit)
+
+    def snapshots(self) -> set[tuple[str, int]]:
+        """Every version of a lake table that a model version or a run learned from; these must be kept."""
+        with reading(self._engine) as connection:
+            return runs.list_snapshots(connection)
+
+
+def _draft(
+    action: Literal["promote", "keep", "rollback"],
+    model: str,
+    version: int,
+    *,
+    at: datetime,
+    by: str,
+    reason: str,
+    run: str | None,
+    warning: str | None,
+) -> JournalEntry:
+    """An entry as it is asked for; its number, and what serves before and after, come with the transaction."""
+    return JournalEntry(
+        model=model,
+        number=0,
+        at=at,
+        action=action,
+        version=version,
+        previous=None,
+        serving=None,
+        run=run,
+        by=by,
+        reason=reason,
+        warning=warning,
+    )
+
+
+def _files_of(manifest: Manifest, folder: Path) -> dict[str, Path]:
+    """The files to publish, by name."""
+    names = sorted(manifest.files) or sorted(path.name for path in folder.glob("*") if path.is_file())
+    for name in names:
+        if Path(name).name != name or not (folder / name).is_file():
+            raise ModelRefused(
+                f"run {manifest.run} lists {name!r}, which is not a file of its export",
+                where=str(folder),
+                do="export the model again; every file lies directly in the folder",
+            )
+    if not names:
+        raise ModelRefused(
+            f"run {manifest.run} has exported no file", where=str(folder), do="export the model before it is published"
+        )
+    return {name: folder / name for name in names}
+
+
+def _check_digests(manifest: Manifest, digests: dict[str, str]) -> None:
+    """Refuse files that are not the ones that were exported; an empty digest in the manifest asks for nothing."""
+    for name, digest in manifest.files.items():
+        if digest not in ("", digests[name]):
+            raise ModelRefused(
+                f"{name} of run {manifest.run} has changed since it was exported",
+                where=f"{manifest.model}, file {name}",
+                do="export the model again",
+            )
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a whole file under its name, or none."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
+            file.write(data)
+        os.replace(file.name, path)  # noqa: PTH105 - the name is a string already
+    except OSError as error:
+        raise StoreFailed(
+            f"{path.name} cannot be written: {error.strerror}",
+            where=str(path.parent),
+            do="check free space and permissions",
+        ) from error
+
+
+def _mark(connection: Connection, model: str, keep: int) -> None:
+    """Mark the versions whose files may go."""
+    living = [version.number for version in versions.having_files(connection) if version.model == model]
+    kept = {journal.serving(connection, model), journal.next_champion_back(connection, model), *living[:keep]}
+    rows = [{"model": model, "number": number, "files_removed": False} for number in living if number not in kept]
+    if rows:
+        connection.execute(insert(RETIRED), rows)

@@ -1,0 +1,135 @@
+"""The tables of versions, champions, journal, runs and retention, as the newest migration leaves them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Dialect
+
+__all__ = ["CHAMPIONS", "HEAD", "JOURNAL", "METADATA", "RETIRED", "REVISION_TABLE", "RUNS", "VERSIONS"]
+
+HEAD = "0001"  # the newest file in migrations/; a test holds the two together
+REVISION_TABLE = "springtide_revision"
+METADATA = MetaData()
+
+
+class Utc(TypeDecorator[datetime]):
+    """A point in time: aware going in, UTC coming out, equal on both databases to the microsecond."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse a naive time: it could mean any hour of the day."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a time zone cannot be stored: {value.isoformat()}")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """SQLite gives back naive UTC, PostgreSQL the time zone of its session."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _version_of(column: str) -> ForeignKeyConstraint:
+    """The rows of a table are about a version that exists."""
+    return ForeignKeyConstraint(["model", column], ["springtide_versions.model", "springtide_versions.number"])
+
+
+VERSIONS = Table(
+    "springtide_versions",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("run", String, nullable=False),
+    Column("created", Utc, nullable=False),
+    Column("lake_table", String, nullable=False),
+    Column("lake_version", BigInteger, nullable=False),
+    Column("manifest", Text, nullable=False),  # JSON
+    Column("verdict", Text, nullable=False),  # JSON
+    UniqueConstraint("run", name="springtide_versions_one_per_run"),
+    CheckConstraint("number >= 1", name="springtide_versions_from_one"),
+)
+
+CHAMPIONS = Table(
+    "springtide_champions",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, nullable=False),
+    _version_of("number"),
+)
+
+RETIRED = Table(  # versions whose files retention took away, or is about to
+    "springtide_retired",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("files_removed", Boolean, nullable=False),
+    _version_of("number"),
+)
+
+JOURNAL = Table(
+    "springtide_journal",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("action", String, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("previous", Integer),
+    Column("serving", Integer),
+    Column("run", String),
+    Column("by", String, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("warning", Text),
+    _version_of("version"),
+    CheckConstraint("number >= 1", name="springtide_journal_from_one"),
+    CheckConstraint("action in ('promote', 'keep', 'rollback')", name="springtide_journal_action"),
+    Index(
+        "springtide_journal_once_per_run",
+        "model",
+        "run",
+        "action",
+        "version",
+        unique=True,
+        postgresql_where=text("run IS NOT NULL"),
+        sqlite_where=text("run IS NOT NULL"),
+    ),
+)
+
+RUNS = Table(
+    "springtide_runs",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("model", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("started", Utc, nullable=False),
+    Column("lake_table", String),
+    Column("lake_version", BigInteger),
+    Column("run", Text, nullable=False),  # JSON
+    Index("springtide_runs_by_model", "model", "started"),
+    Index("springtide_runs_by_start", "started"),
+)

@@ -1,0 +1,1 @@
+"""Files and watched folders: CSV, gzip, Parquet, xlsx and zip, in the forms that exchanges and data sites publish."""

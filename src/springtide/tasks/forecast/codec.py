@@ -1,0 +1,174 @@
+"""Between rows and the exported graph, when serving: numpy and JSON only."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from springtide.domain.errors import BadRows, NotFound, TooFewRows, did_you_mean
+from springtide.domain.rows import CANDLE_VALUES, PLAIN_VALUES, SERIES, TIME, Filter
+from springtide.tasks.forecast.grid import market_of, on_grid
+from springtide.tasks.seam import Encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["ForecastCodec", "interval_columns"]
+
+SLACK = 24  # further steps read before the window, so that a gap at its edge is filled as it was in training
+
+
+class ForecastCodec:
+    """Windows of the newest rows in, one line per series and step out."""
+
+    def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
+        """Which series, and how many of the newest steps of each."""
+        return Filter(series=tuple(signature["series"])), int(signature["window"]) + SLACK
+
+    def encode(
+        self, signature: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], *, series: Sequence[str] = ()
+    ) -> Encoded:
+        """Cut the newest window of each series.
+
+        Parameters
+        ----------
+        signature : mapping
+            From the manifest.
+        columns : mapping
+            ``unique_id`` (str), ``ds`` (int64 seconds since 1970 UTC) and the value columns, all (n,), in any order.
+        series : sequence of str
+            Which series to forecast; all in `columns` when empty.
+
+        Raises
+        ------
+        NotFound
+            If a named series has no rows.
+        TooFewRows
+            If a series is shorter than the window.
+        BadRows
+            If a column is missing, a value is not a finite number (or a price not positive), or times are off the grid.
+        """
+        channels = CANDLE_VALUES if signature["kind"] == "candles" else PLAIN_VALUES
+        names, seconds, values = _read(columns, channels)
+        wanted = list(series) or sorted(set(names.tolist()))
+        if absent := [name for name in wanted if name not in set(names.tolist())]:
+            raise NotFound(
+                f"no rows of series {absent[0]!r}",
+                where=f"model {signature['model']}",
+                do=did_you_mean(absent[0], set(names.tolist())),
+            )
+        grids = {name: _grid(name, seconds, values, names, signature) for name in sorted(set(names.tolist()))}
+        market = _market(grids, signature)
+        window = int(signature["window"])
+        for name in wanted:
+            if (have := len(grids[name][0])) < window:
+                raise TooFewRows(
+                    f"{have} rows of {name}, the model's window needs {window}",
+                    where=f"model {signature['model']}",
+                    do="send or ingest more rows",
+                )
+        cutoffs = np.array([grids[name][0][-1] for name in wanted], dtype=np.int64)
+        inputs: dict[str, NDArray[Any]] = {signature["values"]: np.stack([grids[name][1][-window:] for name in wanted])}
+        if signature["kind"] == "candles":
+            inputs["market"] = np.stack([market[name][-window:] for name in wanted])
+        inputs["cutoff"] = cutoffs
+        filled = [int(grids[name][2][-window:].sum()) for name in wanted]
+        return Encoded(inputs, {"series": wanted, "cutoffs": cutoffs, "filled_steps": filled})
+
+    def decode(
+        self, signature: Mapping[str, Any], encoded: Encoded, outputs: Sequence[NDArray[Any]], *, model: str
+    ) -> dict[str, list[Any]]:
+        """Columns ``unique_id, ds, cutoff, <model>, <model>-lo-50, <model>-hi-50, ...``, a line per series and step."""
+        quantiles = outputs[0]  # (series, horizon, levels)
+        horizon, step_s = int(signature["horizon"]), int(signature["step_s"])
+        cutoffs = encoded.context["cutoffs"]
+        times = cutoffs[:, None] + step_s * np.arange(1, horizon + 1)
+        columns: dict[str, list[Any]] = {
+            SERIES: [name for name in encoded.context["series"] for _ in range(horizon)],
+            TIME: [_moment(second) for second in times.ravel()],
+            "cutoff": [_moment(second) for second in np.repeat(cutoffs, horizon)],
+        }
+        for name, index in interval_columns(model, signature["intervals"]).items():
+            columns[name] = quantiles[:, :, index].ravel().tolist()
+        return columns
+
+
+def interval_columns(model: str, intervals: Sequence[int]) -> dict[str, int]:
+    """Column names of the median and the ends of each interval, with their place among the levels.
+
+    >>> interval_columns("btc", (80, 90))
+    {'btc': 2, 'btc-lo-80': 1, 'btc-hi-80': 3, 'btc-lo-90': 0, 'btc-hi-90': 4}
+    """
+    middle = len(intervals)
+    columns = {model: middle}
+    for away, share in enumerate(intervals, start=1):
+        columns[f"{model}-lo-{share}"] = middle - away
+        columns[f"{model}-hi-{share}"] = middle + away
+    return columns
+
+
+def _read(
+    columns: Mapping[str, NDArray[Any]], channels: Sequence[str]
+) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64]]:
+    if missing := [name for name in (SERIES, TIME, *channels) if name not in columns]:
+        raise BadRows(
+            f"no column {missing[0]!r}",
+            where=f"columns {sorted(columns)}",
+            do=f"send {', '.join((SERIES, TIME, *channels))}",
+        )
+    values = np.stack([np.asarray(columns[name], dtype=np.float64) for name in channels], axis=1)
+    bad = ~np.isfinite(values).all(axis=1)
+    if len(channels) > 1:
+        bad |= (values[:, :4] <= 0).any(axis=1) | (values[:, 4] < 0)
+    if bad.any():
+        first = int(np.argmax(bad))
+        shown = dict(zip(channels, values[first].tolist(), strict=True))
+        raise BadRows(
+            f"row {first + 1} holds {shown}",
+            where=f"series {columns[SERIES][first]}",
+            do="send finite numbers and positive prices",
+        )
+    return np.asarray(columns[SERIES]), np.asarray(columns[TIME], dtype=np.int64), values
+
+
+def _grid(
+    name: str,
+    seconds: NDArray[np.int64],
+    values: NDArray[np.float64],
+    names: NDArray[Any],
+    signature: Mapping[str, Any],
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    mine = np.flatnonzero(names == name)
+    mine = mine[np.argsort(seconds[mine], kind="stable")]
+    times, step_s = seconds[mine], int(signature["step_s"])
+    distances = np.diff(times)
+    if (distances == 0).any() or (distances % step_s != 0).any():
+        wrong = _moment(times[1:][(distances == 0) | (distances % step_s != 0)][0])
+        raise BadRows(
+            f"the row at {wrong:%Y-%m-%d %H:%M:%S} is doubled or off the grid of {step_s} seconds",
+            where=f"series {name}",
+            do="send one row a step",
+        )
+    return on_grid(times, values[mine], step_s=step_s)
+
+
+def _market(
+    grids: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]], signature: Mapping[str, Any]
+) -> dict[str, NDArray[np.float64]]:
+    """The market's move at each step of each series, from the series at hand."""
+    if signature["kind"] != "candles":
+        return {}
+    lengths = [len(grid[0]) for grid in grids.values()]
+    bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    seconds = np.concatenate([grid[0] for grid in grids.values()])
+    close = np.concatenate([grid[1][:, 3] for grid in grids.values()])
+    moves = market_of(seconds, close, bounds)
+    return {name: moves[bounds[place] : bounds[place + 1]] for place, name in enumerate(grids)}
+
+
+def _moment(seconds: np.int64) -> datetime:
+    return datetime.fromtimestamp(int(seconds), tz=UTC)

@@ -1,0 +1,172 @@
+"""From a trained network to files that serve without it: ONNX, weights to start from, a probe."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import onnxruntime
+import torch
+from safetensors.torch import load_file, save_file
+
+from springtide.domain.errors import Conflict, ModelRefused
+from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.training import Fitted, WindowTensors
+from springtide.tasks.seam import Exported
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from springtide.tasks.forecast.items import Windows
+    from springtide.tasks.forecast.networks.forecaster import Forecaster
+
+__all__ = ["ExportedForecaster", "export_forecaster", "load_exported", "load_network"]
+
+GRAPH, WEIGHTS, SIGNATURE, PROBE = "model.onnx", "weights.safetensors", "signature.json", "probe.npz"
+TOLERANCE = 1e-5  # largest relative difference between torch and ONNX Runtime that is let through
+CHECKED, PROBED = 512, 8  # real windows compared at export, and kept as the probe
+CHUNK = 1024
+
+
+def export_forecaster(fitted: Fitted, windows: Windows, folder: Path) -> Exported:
+    """Write the graph, check it against the network on real windows, and keep some of them as the probe.
+
+    Raises
+    ------
+    ModelRefused
+        If the exported graph does not give the network's answers.
+    """
+    network = fitted.network.cpu()
+    signature = _signature(fitted.layout, windows)
+    items = windows.judging[:: max(1, len(windows.judging) // CHECKED)][:CHECKED]
+    inputs = WindowTensors.of(windows, torch.device("cpu")).inputs(torch.from_numpy(items))
+    _write_graph(network, inputs, signature, folder / GRAPH)
+    save_file(network.state_dict(), folder / WEIGHTS)
+    (folder / SIGNATURE).write_bytes(msgspec.json.encode(signature))
+    feeds = dict(zip(signature["inputs"], (tensor.numpy() for tensor in inputs), strict=True))
+    answers = _session(folder / GRAPH).run(None, feeds)[0]
+    with torch.inference_mode():
+        expected = network(*inputs).numpy()
+    parity = float(np.max(np.abs(answers - expected) / np.maximum(np.abs(expected), np.finfo(np.float64).tiny)))
+    if not parity <= TOLERANCE:
+        raise ModelRefused(
+            f"the exported graph differs from the trained network by {parity:.1e}, relative, on {len(items)} real windows",
+            where=str(folder / GRAPH),
+            do="keep the champion; report the network and the versions of torch, onnx and onnxruntime",
+        )
+    probe = {f"in_{name}": value[:PROBED] for name, value in feeds.items()}
+    np.savez(folder / PROBE, out_0=answers[:PROBED], allow_pickle=False, **probe)
+    return Exported(files=(GRAPH, WEIGHTS, SIGNATURE, PROBE), signature=signature, parity=parity)
+
+
+class ExportedForecaster:
+    """An exported model as a rival: asked for the same items, it cuts windows of its own length."""
+
+    def __init__(self, folder: Path) -> None:
+        self.signature = _read_signature(folder)
+        self.session = _session(folder / GRAPH, threads=0)
+
+    def __call__(self, windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Quantiles (n, horizon, levels) in the unit of the target."""
+        self._check_question(windows)
+        mine = windows.recipe.model_copy(update={"window": self.signature["window"]})
+        tensors = WindowTensors.of(replace(windows, recipe=mine), torch.device("cpu"))
+        parts = []
+        for at in range(0, len(items), CHUNK):
+            inputs = tensors.inputs(torch.from_numpy(items[at : at + CHUNK]))
+            feeds = dict(zip(self.signature["inputs"], (tensor.numpy() for tensor in inputs), strict=True))
+            parts.append(self.session.run(None, feeds)[0])
+        quantiles: NDArray[np.float64] = np.concatenate(parts)
+        return quantiles
+
+    def _check_question(self, windows: Windows) -> None:
+        recipe, panel = windows.recipe, windows.panel
+        asked = {"kind": panel.kind, "step_s": panel.step_s, "horizon": recipe.horizon, "levels": list(recipe.levels)}
+        answered = {name: self.signature[name] for name in asked}
+        if asked != answered or self.signature["window"] > recipe.window:
+            raise Conflict(
+                f"the champion answers another question: {answered | {'window': self.signature['window']}}",
+                where=f"this run asks {asked | {'window': recipe.window}}",
+                do="give the changed model a new name, or restore the settings",
+            )
+
+
+def load_exported(folder: Path) -> ExportedForecaster:
+    """Open an exported model."""
+    return ExportedForecaster(folder)
+
+
+def load_network(folder: Path) -> tuple[Forecaster, Layout]:
+    """The network that fine-tuning starts from: weights are tensors only, never code."""
+    signature = _read_signature(folder)
+    layout = msgspec.convert(signature["layout"], Layout)
+    network = build_forecaster(layout)
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    return network, layout
+
+
+def _signature(layout: Layout, windows: Windows) -> dict[str, Any]:
+    """Plain JSON: all that the codec and a later fine-tuning need."""
+    candles = layout.kind == "candles"
+    return {
+        "kind": layout.kind,
+        "series": list(windows.panel.series),
+        "step_s": windows.panel.step_s,
+        "window": layout.window,
+        "horizon": layout.horizon,
+        "levels": list(layout.levels),
+        "intervals": list(windows.recipe.intervals),
+        "inputs": ["candles", "market", "cutoff"] if candles else ["values", "cutoff"],
+        "values": "candles" if candles else "values",
+        "output": "quantiles (batch, horizon, levels), in the unit of the target",
+        "layout": layout.facts(),
+    }
+
+
+def _read_signature(folder: Path) -> dict[str, Any]:
+    signature: dict[str, Any] = msgspec.json.decode((folder / SIGNATURE).read_bytes())
+    return signature
+
+
+def _write_graph(network: Forecaster, inputs: tuple[torch.Tensor, ...], signature: dict[str, Any], path: Path) -> None:
+    batch = torch.export.Dim("batch")
+    with warnings.catch_warnings(), _quiet("torch.onnx"):
+        # torch's exporter warns about its own internals; parity on real windows is what counts
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network,
+            tuple(tensor[:2] for tensor in inputs),
+            path,
+            dynamo=True,
+            external_data=False,
+            input_names=signature["inputs"],
+            output_names=["quantiles"],
+            dynamic_shapes=tuple({0: batch} for _ in inputs),
+            verbose=False,
+        )
+
+
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Let only errors of a logger through: the exporter reports every optional package it does not find."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+def _session(path: Path, *, threads: int = 1) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,169 @@
+"""Which windows are learned from and which are judged: in time order, purged by the horizon."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from springtide.domain.errors import BadRows, TooFewRows
+from springtide.domain.units import format_span, steps_per_day
+from springtide.tasks.forecast.panel import Panel, build_panel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from springtide.tasks.forecast.recipe import ForecastRecipe
+
+__all__ = ["Windows", "season_of", "split"]
+
+MOST_FILLED = 0.1  # share of a window's rows that may be filled-in gaps
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Windows:
+    """The items of one run: rows of the panel at which a forecast is made (the cutoffs).
+
+    An item at row ``p`` sees the rows ``p - window + 1 .. p`` and is asked for ``p + 1 .. p + horizon``.
+    """
+
+    panel: Panel
+    recipe: ForecastRecipe
+    season: int
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    judging: NDArray[np.int64]
+    judged_from: datetime
+    trained_until: datetime
+    facts: Mapping[str, Any]
+
+    def outcomes(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(n, horizon) float64: what came after each item, in the unit of the target."""
+        return self.panel.target[items[:, None] + np.arange(1, self.recipe.horizon + 1)]
+
+
+def season_of(recipe: ForecastRecipe, step_s: int) -> int:
+    """Steps of one season: as given, else a day; a week for daily rows; 1 for anything coarser."""
+    if recipe.season is not None:
+        return recipe.season
+    return steps_per_day(step_s) if step_s < 86_400 else max(1, 604_800 // step_s)
+
+
+def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, unseen_since: datetime | None = None) -> Windows:
+    """Cut history into training, validation and judging items.
+
+    No outcome of one part is an outcome of another: validation ends a horizon before the first judging item,
+    training a horizon before the first validation item.
+
+    Parameters
+    ----------
+    rows : LazyFrame
+        Rows of the chosen series.
+    recipe : ForecastRecipe
+        Window, horizon and spans.
+    unseen_since : datetime, optional
+        Judging items are predicted at this time or later, because a rival has seen what came before.
+
+    Raises
+    ------
+    TooFewRows
+        If a part would be empty; says how many rows there are and how many are needed.
+    BadRows
+        If a price never changes, or is not a number.
+    """
+    panel = build_panel(rows)
+    _check_values(panel, recipe)
+    usable, dropped = _usable(panel, recipe)
+    times = panel.seconds[usable]
+    end = int(panel.seconds.max())
+    reach = recipe.horizon * panel.step_s  # from a cutoff to its last outcome
+    judged_from = end - reach - int(recipe.judge.total_seconds())
+    if unseen_since is not None:
+        judged_from = max(judged_from, int(unseen_since.timestamp()))
+    validated_from = judged_from - reach - int(recipe.validation.total_seconds())
+    trained_from = -np.inf
+    if recipe.train_period is not None:
+        trained_from = validated_from - reach - recipe.train_period.total_seconds()
+    train = usable[(times <= validated_from - reach) & (times >= trained_from)]
+    validation = usable[(times >= validated_from) & (times <= judged_from - reach)]
+    judging = usable[(times >= judged_from) & ((times - judged_from) % (recipe.stride * panel.step_s) == 0)]
+    _check_parts(panel, recipe, {"training": train, "validation": validation, "judging": judging})
+    return Windows(
+        panel=panel,
+        recipe=recipe,
+        season=season_of(recipe, panel.step_s),
+        train=train,
+        validation=validation,
+        judging=judging,
+        judged_from=_moment(judged_from),
+        trained_until=_moment(int(panel.seconds[validation].max()) + reach),
+        facts={
+            "series": len(panel.series),
+            "rows": len(panel.seconds),
+            "filled_rows": int(panel.filled.sum()),
+            "training_items": len(train),
+            "validation_items": len(validation),
+            "judging_items": len(judging),
+            "items_left_out_at_gaps": dropped,
+        },
+    )
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)
+
+
+def _usable(panel: Panel, recipe: ForecastRecipe) -> tuple[NDArray[np.int64], int]:
+    """Rows with a whole window before and a whole, really observed horizon after them; and how many gaps cost."""
+    rows = np.arange(len(panel.seconds))
+    start, stop = panel.bounds[panel.owner], panel.bounds[panel.owner + 1]
+    whole = (rows - recipe.window + 1 >= start) & (rows + recipe.horizon < stop)
+    gaps = np.concatenate([[0], np.cumsum(panel.filled)])
+    inside = rows[whole]
+    filled_before = gaps[inside + 1] - gaps[inside + 1 - recipe.window]
+    filled_after = gaps[inside + 1 + recipe.horizon] - gaps[inside + 1]
+    good = (filled_after == 0) & (filled_before <= MOST_FILLED * recipe.window)
+    return inside[good], int((~good).sum())
+
+
+def _check_values(panel: Panel, recipe: ForecastRecipe) -> None:
+    if recipe.series and (absent := sorted(set(recipe.series) - set(panel.series))):
+        raise TooFewRows(
+            f"no rows of {', '.join(absent)}",
+            where=f"series of the table: {', '.join(panel.series[:10])}",
+            do="ingest them, or change `series`",
+        )
+    for index, name in enumerate(panel.series):
+        target = panel.target[panel.bounds[index] : panel.bounds[index + 1]]
+        if not np.isfinite(target).all() or (panel.kind == "candles" and (target <= 0).any()):
+            raise BadRows(
+                "values that are not positive numbers",
+                where=f"series {name}",
+                do="correct the rows and ingest them again",
+            )
+        if len(target) > recipe.window and np.all(target == target[0]):
+            raise BadRows(
+                f"the value never changes ({target[0]:g} in {len(target)} rows)",
+                where=f"series {name}",
+                do="leave the series out of `series`",
+            )
+
+
+def _check_parts(panel: Panel, recipe: ForecastRecipe, parts: Mapping[str, NDArray[np.int64]]) -> None:
+    """Refuse an empty part, and say what would be enough."""
+    empty = [name for name, items in parts.items() if len(items) == 0]
+    if not empty:
+        return
+    longest = int(np.diff(panel.bounds).max())
+    spans = int((recipe.judge + recipe.validation).total_seconds()) // panel.step_s
+    needed = spans + recipe.window + 3 * recipe.horizon + 1
+    raise TooFewRows(
+        f"no {empty[0]} item is left: the longest of {len(panel.series)} series has {longest} rows, about {needed} are needed",
+        where=f"window {recipe.window}, horizon {recipe.horizon}, validation {format_span(recipe.validation)}, judge {format_span(recipe.judge)}",
+        do="ingest more history, or make `window`, `horizon`, `validation` or `judge` smaller",
+    )

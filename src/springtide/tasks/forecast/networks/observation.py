@@ -1,0 +1,139 @@
+"""The first layer: raw rows become changes in units of the window's own volatility."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from springtide.tasks.forecast.volatility import FLOOR, decay_weights
+
+__all__ = ["SPANS", "CandleObservation", "Observed", "PlainObservation"]
+
+SPANS = (3, 6, 12, 24, 72)  # steps over which volatility is said, beside the whole window
+DAY_S, WEEK_S = 86_400, 604_800
+EPS = 1e-6
+
+
+class Observed(NamedTuple):
+    """What a network's body sees, and what the head needs to speak in prices again."""
+
+    steps: Tensor  # (batch, window - 1, channels) float32: each change and its circumstances
+    summary: Tensor  # (batch, facts) float32: volatility at several time scales, calendar
+    level: Tensor  # (batch,) float64: log price, or y, at the cutoff
+    volatility: Tensor  # (batch,) float64: per step, in units of the level
+
+
+class _Volatility(nn.Module):
+    """EWMA volatility of the changes inside the window, the same number as the baseline's."""
+
+    weights: Tensor
+
+    def __init__(self, window: int, decay: float) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.from_numpy(decay_weights(window, decay)))
+
+    def forward(self, changes: Tensor) -> Tensor:  # (batch, window - 1) -> (batch,)
+        return torch.sqrt((changes.square() * self.weights).sum(dim=1) + FLOOR**2)
+
+
+class CandleObservation(nn.Module):
+    """See raw candles, the market's moves and the cutoff's place in day and week.
+
+    Inputs are float64 because the log of a price of 60,000 leaves a float32 two digits for an hourly change.
+    """
+
+    def __init__(self, window: int, decay: float) -> None:
+        super().__init__()
+        self.spans = _spans(window)
+        self.volatility = _Volatility(window, decay)
+        self.channels = 6
+        self.facts = 1 + 5 * len(self.spans) + CALENDAR
+
+    def forward(self, candles: Tensor, market: Tensor, cutoff: Tensor) -> Observed:
+        # candles (batch, window, 5) open, high, low, close, volume; market (batch, window); cutoff (batch,) seconds
+        logs = torch.log(candles[:, :, :4])
+        close = logs[:, :, 3]
+        changes = close[:, 1:] - close[:, :-1]
+        volatility = self.volatility(changes)
+        unit = volatility[:, None]
+        scaled = (changes / unit).float()
+        spread = ((logs[:, 1:, 1] - logs[:, 1:, 2]) / unit).float()
+        body = ((logs[:, 1:, 3] - logs[:, 1:, 0]) / unit).float()
+        around = (market[:, 1:] / unit).float()
+        volume = (candles[:, 1:, 4] / (candles[:, 1:, 4].mean(dim=1, keepdim=True) + EPS)).float()
+        steps = torch.stack(
+            [
+                _squash(scaled),
+                _squash(scaled.abs()),
+                _squash(spread),
+                _squash(body),
+                torch.log1p(volume),
+                _squash(around),
+            ],
+            dim=2,
+        )
+        facts = [torch.log(volatility)[:, None].float() + 5.0]
+        for span in self.spans:
+            facts += [
+                _log(scaled[:, -span:].square().mean(dim=1, keepdim=True).sqrt()),
+                _log(spread[:, -span:].mean(dim=1, keepdim=True)),
+                _log(volume[:, -span:].mean(dim=1, keepdim=True)),
+                _log(around[:, -span:].mean(dim=1, keepdim=True)),
+                _squash(scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5),
+            ]
+        summary = torch.cat([*facts, _calendar(cutoff)], dim=1)
+        return Observed(steps, summary, close[:, -1], volatility)
+
+
+class PlainObservation(nn.Module):
+    """See a plain series ``y``: its changes and its distance from the last value."""
+
+    def __init__(self, window: int, decay: float) -> None:
+        super().__init__()
+        self.spans = _spans(window)
+        self.volatility = _Volatility(window, decay)
+        self.channels = 3
+        self.facts = 2 * len(self.spans) + CALENDAR
+
+    def forward(self, values: Tensor, cutoff: Tensor) -> Observed:
+        # values (batch, window, 1); cutoff (batch,) seconds
+        level = values[:, :, 0]
+        changes = level[:, 1:] - level[:, :-1]
+        volatility = self.volatility(changes)
+        scaled = (changes / volatility[:, None]).float()
+        away = ((level[:, 1:] - level[:, -1:]) / volatility[:, None]).float()
+        steps = torch.stack([_squash(scaled), _squash(scaled.abs()), _squash(away / 3)], dim=2)
+        facts = []
+        for span in self.spans:
+            facts += [
+                _log(scaled[:, -span:].square().mean(dim=1, keepdim=True).sqrt()),
+                _squash(scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5),
+            ]
+        summary = torch.cat([*facts, _calendar(cutoff)], dim=1)
+        return Observed(steps, summary, level[:, -1], volatility)
+
+
+CALENDAR = 6
+
+
+def _calendar(cutoff: Tensor) -> Tensor:
+    """(batch, 6): hour of day as two waves, day of week as one."""
+    day = (cutoff % DAY_S).float() * (2 * torch.pi / DAY_S)
+    week = (cutoff % WEEK_S).float() * (2 * torch.pi / WEEK_S)
+    waves = [torch.sin(day), torch.cos(day), torch.sin(2 * day), torch.cos(2 * day), torch.sin(week), torch.cos(week)]
+    return torch.stack(waves, dim=1)
+
+
+def _spans(window: int) -> tuple[int, ...]:
+    return (*(span for span in SPANS if span < window - 1), window - 1)
+
+
+def _squash(value: Tensor) -> Tensor:
+    """Let outliers be large but not unbounded: x for small x, log-like for large."""
+    return torch.asinh(value)
+
+
+def _log(ratio: Tensor) -> Tensor:
+    return torch.log(ratio + 1e-3)

@@ -1,0 +1,99 @@
+"""The forecast task behind the seam: from rows of candles or plain series to a file that can be served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from springtide.domain.rows import Filter
+from springtide.tasks.forecast.baselines import fit_baselines, fit_scaled_quantiles
+from springtide.tasks.forecast.export import export_forecaster, load_exported, load_network
+from springtide.tasks.forecast.items import split
+from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.recipe import ForecastRecipe
+from springtide.tasks.forecast.scoring import score
+from springtide.tasks.forecast.training import Fitted, train
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    import polars as pl
+    from pydantic import BaseModel
+
+    from springtide.evaluation.losses import Losses
+    from springtide.tasks.forecast.baselines import Predictor
+    from springtide.tasks.forecast.items import Windows
+    from springtide.tasks.forecast.networks.forecaster import Forecaster
+    from springtide.tasks.seam import Budget, Exported, Progress
+
+__all__ = ["ForecastTask"]
+
+
+class ForecastTask:
+    """Quantiles of close (or y) for each of `horizon` steps; one model for one series or for many."""
+
+    name = "forecast"
+    recipe: type[BaseModel] = ForecastRecipe
+
+    def rows(self, recipe: ForecastRecipe, *, until: datetime | None) -> Filter:
+        """Which rows of the table a run needs."""
+        return Filter(series=recipe.series, end=until)
+
+    def prepare(self, rows: pl.LazyFrame, recipe: ForecastRecipe, *, unseen_since: datetime | None) -> Windows:
+        """Cut history into training, validation and judging items, purged by the horizon."""
+        return split(rows, recipe, unseen_since=unseen_since)
+
+    def fit(self, prepared: Windows, *, start: Path | None, budget: Budget, progress: Progress) -> Fitted:
+        """Train from the exported model in `start` when its layout is the same, else from the volatility baseline."""
+        network, layout = self._start(prepared, start, seed=budget.seed)
+        return train(prepared, network, layout, budget=budget, progress=progress)
+
+    def predictor(self, fitted: Fitted) -> Predictor:
+        """The fitted model as a rival."""
+        return fitted
+
+    def load(self, folder: Path) -> Predictor:
+        """An exported model as a rival."""
+        return load_exported(folder)
+
+    def baselines(self, prepared: Windows) -> Mapping[str, Predictor]:
+        """Trivial rivals, fitted on the training part only."""
+        return fit_baselines(prepared)
+
+    def losses(self, predictor: Predictor, prepared: Windows) -> Losses:
+        """The pinball loss of every judging item."""
+        return score(predictor, prepared)
+
+    def export(self, fitted: Fitted, prepared: Windows, folder: Path) -> Exported:
+        """ONNX with scaling and un-scaling inside, weights, signature and probe."""
+        return export_forecaster(fitted, prepared, folder)
+
+    def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout]:
+        recipe = prepared.recipe
+        if start is not None:
+            network, layout = load_network(start)
+            wanted = Layout(
+                kind=prepared.panel.kind,
+                network=recipe.network,
+                window=recipe.window,
+                horizon=recipe.horizon,
+                levels=recipe.levels,
+                decay=layout.decay,  # the champion's volatility is part of its weights
+            )
+            if layout == wanted:
+                return network, layout
+        baseline = fit_scaled_quantiles(prepared)
+        layout = Layout(
+            kind=prepared.panel.kind,
+            network=recipe.network,
+            window=recipe.window,
+            horizon=recipe.horizon,
+            levels=recipe.levels,
+            decay=baseline.decay,
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return build_forecaster(layout, torch.from_numpy(baseline.table)), layout
