@@ -33,6 +33,7 @@ class Manifest:
     signature: Mapping[str, Any]
     metrics: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
+    trained_until: datetime | None = None  # the latest outcome that training or validation saw
 
 
 @dataclass(frozen=True, slots=True)

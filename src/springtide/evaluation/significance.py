@@ -50,7 +50,7 @@ def compare(challenger: Losses, rival: Losses) -> Difference:
     times, place = np.unique(challenger.times, return_inverse=True)
     # a sum a time, over the mean number of items a time: the mean over times is the mean over items
     sums = np.bincount(place, weights=rival.values - challenger.values)
-    differences = sums * (len(times) / len(place))
+    differences = np.asarray(sums * (len(times) / len(place)), dtype=np.float64)
     statistic, p_value = diebold_mariano(differences, overlap=challenger.overlap)
     return Difference(_gain(challenger.mean, rival.mean), statistic, p_value, len(times))
 

@@ -306,17 +306,26 @@ class Table:
         delta = self._at(None)
         with store_failures(self.where):
             rows = self._scan(delta).filter(*_conditions(filter))
-            first, last = _file_span(delta)
-            wanted = set(filter.series) or set(rows.select(pl.col(SERIES).unique()).collect().to_series())
-            span = timedelta(seconds=(self.step_s or 3600) * (steps + 2))
-            if filter.end is not None:
-                last = min(last, filter.end)
-            while True:
-                tail = rows.filter(pl.col(TIME) >= last - span).collect()
-                counts = tail.group_by(SERIES).len().filter(pl.col("len") >= steps)
-                if last - span <= first or wanted <= set(counts[SERIES]):
-                    return tail.sort(self.key).group_by(SERIES, maintain_order=True).tail(steps).select(tail.columns)
-                span *= 4
+            tail = self._tail(rows, _file_span(delta, filter), set(filter.series), steps)
+            self._check_found(tail, filter, delta)
+        return tail.sort(self.key).group_by(SERIES, maintain_order=True).tail(steps).select(tail.columns)
+
+    def _tail(
+        self, rows: pl.LazyFrame, files: tuple[datetime, datetime] | None, wanted: set[str], steps: int
+    ) -> pl.DataFrame:
+        """Rows of a span that ends with the newest, long enough for `steps` rows of every wanted series."""
+        if files is None:
+            return rows.collect()
+        first, last = files
+        wanted = wanted or set(rows.select(pl.col(SERIES).unique()).collect().to_series())
+        span = timedelta(seconds=(self.step_s or 3600) * (steps + 2))
+        while span < last - first:
+            tail = rows.filter(pl.col(TIME) >= last - span).collect()
+            full = tail.group_by(SERIES).len().filter(pl.col("len") >= steps)
+            if wanted <= set(full[SERIES]):
+                return tail
+            span *= 4
+        return rows.collect()
 
     def history(self) -> list[Change]:
         """Every version with its time and what made it, the newest first."""
@@ -368,13 +377,14 @@ def _span(rows: pl.DataFrame) -> tuple[datetime, datetime]:
     return first, last
 
 
-def _file_span(delta: DeltaTable) -> tuple[datetime, datetime]:
-    """The first and last time in the table, from the statistics of its files (which may be a millisecond off)."""
+def _file_span(delta: DeltaTable, filter: Filter) -> tuple[datetime, datetime] | None:  # noqa: A002 # see snapshot
+    """The span of time in the files, by their statistics, cut to the filter; None where a file has none."""
     files = pl.DataFrame(delta.get_add_actions(flatten=True))
-    first, last = files.select(
-        pl.col(f"min.{TIME}").min().alias("first"), pl.col(f"max.{TIME}").max().alias("last")
-    ).row(0)
-    return first, last
+    least, most = f"min.{TIME}", f"max.{TIME}"
+    if files.is_empty() or least not in files or files[least].has_nulls() or files[most].has_nulls():
+        return None
+    first, last = files.select(pl.col(least).min(), pl.col(most).max()).row(0)
+    return max(first, filter.start or first), min(last, filter.end or last)
 
 
 def _literal(moment: datetime) -> str:

@@ -79,7 +79,7 @@ def _sqlite(url: URL) -> Engine:
             where=str(folder),
             do="make the folder, or name another database in section [home] of springtide.toml",
         ) from error
-    engine = create_engine(url, connect_args={"timeout": BUSY_S})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_S})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
@@ -100,7 +100,7 @@ def _begin_sqlite(connection: Connection) -> None:
 def _postgresql(url: URL) -> Engine:
     """A pool that notices a restarted server before a request does."""
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_S})
+        return create_engine(url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": CONNECT_S})
     except ModuleNotFoundError as error:
         raise SettingsError(
             "the PostgreSQL driver is not installed", where=SETTING, do="run `pip install 'springtide[postgres]'`"
@@ -120,6 +120,8 @@ def _translated(url: URL) -> Iterator[None]:
         ) from error
     except exc.TimeoutError as error:
         raise NotReady("all connections to the database are in use", where=_place(url), do="try again") from error
+    except exc.DataError:
+        raise  # a value that no database takes is a mistake of ours
     except exc.DBAPIError as error:
         raise _explain(_words(error, url), url) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from dataclasses import replace
 from hashlib import sha256
@@ -111,7 +110,17 @@ class Registry:
                 where=version.name,
                 do=did_you_mean(name, version.manifest.files),
             )
-        return self._blobs.get(version.manifest.files[name], of=f"{name} of {version.name}")
+        try:
+            return self._blobs.get(version.manifest.files[name], of=f"{name} of {version.name}")
+        except NotFound as error:
+            with reading(self._engine) as connection:
+                if version.number not in versions.retired_numbers(connection, version.model):
+                    raise
+            raise NotFound(
+                f"the files of {version.name} were removed by retention",
+                where=f"keep_versions of model {version.model}",
+                do="use a newer version, or repeat its run",
+            ) from error
 
     def fetch(self, version: Version, folder: Path) -> Path:
         """Put all files of a version into `folder`, checked; those that are there and right are left alone."""
@@ -312,9 +321,10 @@ def _write(path: Path, data: bytes) -> None:
     """Write a whole file under its name, or none."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}-", delete=False) as file:
-            file.write(data)
-        os.replace(file.name, path)  # noqa: PTH105 - the name is a string already
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".fetch-") as scratch:
+            whole = Path(scratch) / path.name
+            whole.write_bytes(data)
+            whole.replace(path)
     except OSError as error:
         raise StoreFailed(
             f"{path.name} cannot be written: {error.strerror}",

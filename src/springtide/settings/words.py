@@ -103,6 +103,9 @@ class Gate(_Section):
         Field(description="better: lower mean loss than every rival; significant: and not by chance."),
     ] = "significant"
     alpha: Annotated[float, Field(gt=0, lt=1, description="Level of the one-sided test.")] = 0.05
+    judge: Annotated[Span, Field(description="The newest span of the table, on which rivals are compared.")] = (
+        timedelta(days=90)
+    )
     first: Annotated[
         Literal["gate", "always"],
         Field(description="The first version: judged like any other, or served at once with a visible warning."),
@@ -120,6 +123,8 @@ class Model(_Section):
     start: Annotated[
         Literal["champion", "scratch"], Field(description="Fine-tune from the champion, or begin anew.")
     ] = "champion"
+    budget: Annotated[Span, Field(description="Most time one fit may take.")] = timedelta(seconds=60)
+    seed: int = 0
     retrain: Retrain = Retrain()
     gate: Gate = Gate()
     keep_versions: Annotated[int, Field(ge=2, description="Versions whose files are kept.")] = 20

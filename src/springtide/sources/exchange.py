@@ -287,7 +287,10 @@ class _Lane:
         self._pace.wait((1 if cost is None else cost) * self.exchange.rateLimit / 1000 / SHARE_OF_RATE)
 
     def _note(self, reply: Any, *_: Any, **__: Any) -> None:
+        """Keep status and Retry-After, and refuse a page for people: ccxt would read it as "no candles"."""
         self.status, self.retry_after = reply.status_code, reply.headers.get("Retry-After")
+        if reply.status_code == 200 and reply.content.lstrip().startswith(b"<"):
+            raise ccxt.BadResponse("a page for people instead of data")
 
 
 class _Lanes:

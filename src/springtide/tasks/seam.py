@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from springtide.domain.rows import Filter
     from springtide.evaluation.losses import Losses
 
-__all__ = ["Advance", "Budget", "Codec", "Encoded", "Exported", "Prepared", "Progress", "Task"]
+__all__ = ["Advance", "Budget", "Codec", "Encoded", "Exported", "Fitted", "Prepared", "Progress", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +62,16 @@ class Prepared(Protocol):
         """Plain JSON for the run's record: how many items, what was left out and why."""
 
 
+class Fitted(Protocol):
+    """A trained model; nobody above the seam looks inside."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Plain JSON for the run's record: steps, losses, why it stopped, on which device."""
+
+
 P = TypeVar("P", bound=Prepared)
-F = TypeVar("F")
+F = TypeVar("F", bound=Fitted)
 R = TypeVar("R")
 
 
@@ -90,11 +98,11 @@ class Task(Protocol[P, F, R]):
     name: str
     recipe: type[BaseModel]  # the task's own keys in a [models.NAME] section
 
-    def rows(self, recipe: BaseModel, *, until: datetime | None) -> Filter:
+    def rows(self, recipe: Any, *, until: datetime | None) -> Filter:
         """Which rows of the table a run needs."""
 
-    def prepare(self, rows: pl.LazyFrame, recipe: BaseModel, *, unseen_since: datetime | None) -> P:
-        """Split into items; judging items are predicted at `unseen_since` or later."""
+    def prepare(self, rows: pl.LazyFrame, recipe: Any, *, judged_from: datetime) -> P:
+        """Split into items: no judging item is predicted before `judged_from`, no other outcome comes after it."""
 
     def fit(self, prepared: P, *, start: Path | None, budget: Budget, progress: Progress) -> F:
         """Train, from the exported model in the folder `start` or from nothing."""

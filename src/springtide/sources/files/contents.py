@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUFFIXES", "Sheet", "read_sheets"]
 
-SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz", ".parquet", ".pq", ".xlsx", ".zip")
+SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq", ".xlsx", ".zip")
 
 # What a packed file may grow to. Candles as text pack about 4 to 1, a column of zeros some 1000 to 1 but is small.
 _MAX_BYTES = 4 << 30
@@ -192,11 +192,11 @@ def _read_workbook(data: bytes, *, name: str, where: str) -> Sheet:
 
 
 def _read_csv(data: bytes, *, name: str, where: str) -> Sheet:
-    """A CSV with any of the usual separators; lines before the header that have none are comments."""
+    """A CSV with any of the usual separators; lines before the header with less than half its cells are comments."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     head = _decode(data[: 1 << 16], where).splitlines()[:_COMMENT_LINES]
-    separator = _separator(head)
-    skip = next((at for at, line in enumerate(head) if separator in line and not line.startswith("#")), 0)
+    separator, usual = _separator(head)
+    skip = next((at for at, line in enumerate(head) if 2 * line.count(separator) > usual), 0)
     try:
         cells = pl.read_csv(data, has_header=False, infer_schema=False, separator=separator, skip_lines=skip)
     except pl.exceptions.PolarsError as error:
@@ -218,17 +218,22 @@ def _decode(data: bytes, where: str) -> str:
 
 
 def _not_utf8(data: bytes, error: UnicodeDecodeError, where: str) -> BadRows:
+    line = data.count(b"\n", 0, error.start) + 1
     return BadRows(
         f"the text is not UTF-8: byte 0x{data[error.start]:02x}",
-        where=f"{where}, line {data.count(b'\n', 0, error.start) + 1}",
+        where=f"{where}, line {line}",
         do="save it as CSV UTF-8, Parquet or xlsx",
     )
 
 
-def _separator(head: list[str]) -> str:
-    """Comma, semicolon, tab or bar: the one that most lines agree on."""
-    counts = Counter({mark: sum(min(line.count(mark), 50) for line in head) for mark in ",;\t|"})
-    return counts.most_common(1)[0][0]
+def _separator(head: list[str]) -> tuple[str, int]:
+    """The separator that most lines agree on, and how often it stands in a line."""
+    best = (0, ",", 0)
+    for mark in ",;\t|":
+        counts = Counter(count for line in head if (count := line.count(mark)))
+        for count, lines in counts.most_common(1):
+            best = max(best, (lines, mark, count), key=lambda found: found[0])
+    return best[1], best[2]
 
 
 def _unreadable_csv(data: bytes, error: Exception, separator: str, skip: int, where: str) -> BadRows:

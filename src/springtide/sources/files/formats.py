@@ -30,7 +30,7 @@ class Format:
     columns: Mapping[str, tuple[str, ...]]
     headerless: tuple[str, ...] = ()  # the columns of its files that have no header row
     pairs: bool = False  # symbols are written BTCUSDT
-    newest_is_now: bool = False  # the newest row may be the moment of the export, not a closed step
+    moments: bool = False  # some rows are moments between two steps, as the newest, taken at the export
 
 
 _OHLC = {name: (name,) for name in CANDLE_VALUES[:4]}
@@ -52,7 +52,7 @@ FORMATS = (
         "CoinGecko export",
         known_by=("snappedat", "price", "marketcap", "totalvolume"),
         columns={TIME: ("snappedat",), "y": ("price",)},
-        newest_is_now=True,
+        moments=True,
     ),
     Format(
         "CryptoDataDownload",
@@ -88,9 +88,9 @@ class Mapped:
         return "y" in self.positions
 
     def __str__(self) -> str:
-        """For people: ``Binance klines (ds = open_time, open = open, ...)``."""
-        pairs = ", ".join(f"{ours} = {self.headers[at]}" for ours, at in self.positions.items())
-        return f"{self.format.name} ({pairs})"
+        """For people: ``Binance klines (ds = open_time)``; what has our name already is not repeated."""
+        pairs = [f"{ours} = {self.headers[at]}" for ours, at in self.positions.items() if ours != self.headers[at]]
+        return f"{self.format.name} ({', '.join(pairs)})" if pairs else self.format.name
 
 
 def map_columns(headers: Sequence[str], width: int, *, chosen: Mapping[str, str], where: str) -> Mapped:

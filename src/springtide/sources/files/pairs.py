@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
 __all__ = ["pair_in_name", "spell_pair", "step_in_name"]
 
 # Dollars first: in "binance-btc-usdt" the quote is USDT, not BTC.
-QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "GBP", "TRY", "BRL", "JPY", "BTC", "ETH", "BNB")
+_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "EUR", "GBP", "TRY", "BRL", "JPY", "BTC", "ETH", "BNB")
+_LONG_BASE = ("TUSD", "BUSD")  # DOTUSD is DOT/USD, BNBUSD is BNB/USD: these need three letters before them
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def spell_pair(symbol: str) -> str:
     """Write a market as base/quote when it ends with a known quote asset; else leave it.
 
-    >>> spell_pair("BTCUSDT"), spell_pair("eth-eur"), spell_pair("BTC/USDT"), spell_pair("GOLD")
-    ('BTC/USDT', 'ETH/EUR', 'BTC/USDT', 'GOLD')
+    >>> spell_pair("BTCUSDT"), spell_pair("eth-eur"), spell_pair("BTC/USDT"), spell_pair("GOLD"), spell_pair("DOTUSD")
+    ('BTC/USDT', 'ETH/EUR', 'BTC/USDT', 'GOLD', 'DOT/USD')
     """
     if "/" in symbol:
         return symbol
-    return _find_pair(re.split(r"[-_]", symbol.upper())) or symbol
+    words = re.split(r"[-_]", symbol.upper())
+    return _find_parted(words) or _find_glued(words) or symbol
 
 
 def pair_in_name(stem: str) -> str | None:
@@ -35,7 +38,8 @@ def pair_in_name(stem: str) -> str | None:
     True
     """
     words = _words(stem)
-    return _find_pair([word if word == word.upper() else f"-{word}" for word in words]) or _find_parted(words)
+    shouted = [word for word in words if word == word.upper()]  # glued names only in capitals: "country" is no pair
+    return _find_parted([word.upper() for word in words]) or _find_glued(shouted)
 
 
 def step_in_name(stem: str) -> int | None:
@@ -54,22 +58,21 @@ def _words(stem: str) -> list[str]:
     return re.split(r"[-_. ]+", stem)
 
 
-def _find_pair(words: Iterable[str]) -> str | None:
-    """BTCUSDT in one word, or BTC and USDT as neighbours."""
-    words = list(words)
-    for quote in QUOTES:
+def _find_parted(words: Sequence[str]) -> str | None:
+    """BTC and USDT as neighbours."""
+    for quote in _QUOTES:
+        for base, other in pairwise(words):
+            if other == quote and base.isalnum() and base != quote:
+                return f"{base}/{quote}"
+    return None
+
+
+def _find_glued(words: Sequence[str]) -> str | None:
+    """BTCUSDT in one word."""
+    for quote in _QUOTES:
         for word in words:
             base = word.removesuffix(quote)
-            if base not in ("", word) and base.isalnum():
-                return f"{base}/{quote}"
-    return _find_parted(words)
-
-
-def _find_parted(words: Iterable[str]) -> str | None:
-    """BTC and USDT as neighbours, in any case."""
-    upper = [word.upper() for word in words]
-    for quote in QUOTES:
-        for base, other in zip(upper, upper[1:], strict=False):
-            if other == quote and base.isalnum() and base != quote:
+            shortest = 3 if quote in _LONG_BASE else 1
+            if base != word and base.isalnum() and len(base) >= shortest:
                 return f"{base}/{quote}"
     return None

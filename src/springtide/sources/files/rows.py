@@ -46,9 +46,11 @@ def read_rows(sheet: Sheet, wanted: Wanted) -> tuple[pl.DataFrame, str]:
     if not mapped.plain and "volume" not in mapped.positions:
         rows = rows.with_columns(volume=pl.lit(0.0))
         notes.append("no volume in the file: 0")
-    if mapped.format.newest_is_now:
-        rows, left_out = _drop_moment(rows)
-        notes += ["the newest row is the moment of the export: left out"] * left_out
+    if mapped.format.moments:
+        whole = _drop_moments(rows)
+        if left_out := rows.height - whole.height:
+            notes.append(f"{left_out} snapshots between two steps: left out")
+        rows = whole
     schema = PLAIN if mapped.plain else CANDLES
     return check(rows, where=sheet.where, schema=schema, step_s=wanted.step_s), "; ".join(notes)
 
@@ -109,10 +111,10 @@ def _name_series(rows: pl.DataFrame, sheet: Sheet, mapped: Mapped, series: str |
     return rows.with_columns(pl.lit(name).alias(SERIES))
 
 
-def _drop_moment(rows: pl.DataFrame) -> tuple[pl.DataFrame, bool]:
-    """Leave the newest row out when it is not a whole number of steps after the others."""
-    times = rows[TIME].unique().sort()
-    jumps = times.diff().drop_nulls()
-    if jumps.len() < 2 or jumps[-1] % jumps.mode().min() == jumps[-1] * 0:
-        return rows, False
-    return rows.filter(pl.col(TIME) != times[-1]), True
+def _drop_moments(rows: pl.DataFrame) -> pl.DataFrame:
+    """Leave out rows of one series between its steps: moving them would date a price before it was known."""
+    jumps = rows[TIME].unique().sort().diff().drop_nulls().to_physical()
+    if jumps.is_empty():
+        return rows
+    phases = rows[TIME].to_physical() % jumps.mode().min()
+    return rows.filter(phases == phases.mode().min())

@@ -98,7 +98,7 @@ class Market:
         figures = np.array([_figures(symbol) for symbol in self.symbols])
         self._volatility = figures[:, 1] * np.sqrt(self.base_s / 3600)  # (coins,) of a base candle
         self._volume = DOLLARS_PER_HOUR * self.base_s / 3600 / figures[:, 0]  # (coins,)
-        self._tick = 10.0 ** np.floor(np.log10(figures[:, 0]) - 6)  # (coins,)
+        self._ticks = 10.0 ** np.ceil(6 - np.log10(figures[:, 0]))  # (coins,) in a price of 1
         self._persistence = 0.5 ** (self.base_s / 3600 / HALF_LIVES_H)  # (waves,)
         self._responses = np.stack([_response(phi) for phi in self._persistence])  # (waves, BLOCK, BLOCK)
         self._states = [self._first_state(figures[:, 0])]  # one more than blocks
@@ -125,12 +125,11 @@ class Market:
         (n, 6) float
             Open time in ms, open, high, low, close, volume in coins; oldest first.
         """
-        step_ms = interval_s * 1000
+        per, step_ms = self._per(interval_s), interval_s * 1000
         first = max(-(-first_ms // step_ms) * step_ms, self.opened_ms(symbol))
         count = (last_ms - first) // step_ms + 1
         if count <= 0:
             return np.empty((0, 6))
-        per = self._per(interval_s)
         base = self._base_candles(symbol, (first - self.start_ms) // (self.base_s * 1000), count * per)
         values = _join(base.reshape(count, per, 5))
         times = first + step_ms * np.arange(count, dtype=np.float64)
@@ -250,8 +249,8 @@ class Market:
         return size * np.cos(2 * np.pi * (hour - 15) / 24) - 0.5 * size * (day >= 5)
 
     def _on_tick(self, prices: Floats) -> Floats:
-        tick = self._tick[:, np.newaxis]
-        rounded: Floats = np.maximum(np.round(prices / tick), 1) * tick
+        ticks = self._ticks[:, np.newaxis]
+        rounded: Floats = np.maximum(np.round(prices * ticks), 1) / ticks
         return rounded
 
     def _candles_of(self, prices: Floats, volume: Floats, last: Floats) -> Floats:

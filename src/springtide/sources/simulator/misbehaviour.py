@@ -39,6 +39,7 @@ class Faults:
     late: float = 0.0
     corrected: float = 0.0
     corrected_after_s: float = 0.0
+    most_candles: int = 1000  # in one reply
     weight_limit: int = 6000  # of all requests within one window
     window_s: float = 60.0
 

@@ -33,7 +33,6 @@ __all__ = ["Asked", "SimulatedExchange", "simulated_exchange"]
 
 INTERVALS_S = {"1m": 60, "5m": 300, "15m": 900, "1h": 3600, "4h": 14_400, "1d": 86_400}
 WEIGHTS = {"/api/v3/klines": 2, "/api/v3/exchangeInfo": 20, "/api/v3/time": 1, "/api/v3/ping": 1}
-MOST_CANDLES = 1000
 DISTORTION = 1.003  # of the close of a candle that is corrected later
 
 
@@ -194,7 +193,7 @@ class _Desk:
         interval_s = INTERVALS_S.get(query["interval"], 0)
         if interval_s < self.market.base_s or interval_s % self.market.base_s:
             raise _Refusal(-1120, "Invalid interval.")
-        limit = min(MOST_CANDLES, _whole(query, "limit") or 500)
+        limit = min(self.misbehaviour.faults.most_candles, _whole(query, "limit") or 500)
         now_ms = self._now_ms()
         end_ms = min(now_ms, _whole(query, "endTime") or now_ms)
         start_ms = _whole(query, "startTime")

@@ -91,15 +91,15 @@ def to_target(panel: Panel, items: NDArray[np.int64], changes: NDArray[np.float6
 
 
 def _fit_shifted(windows: Windows, shift: Callable[[Windows, NDArray[np.int64]], NDArray[np.float64]]) -> Predictor:
-    """A point forecast `shift` (n, horizon), with the empirical quantiles of its errors in each series."""
+    """A point forecast `shift` (n, horizon) as the median, with the empirical spread of its errors in each series."""
     sample = _sample(windows.train)
     errors = _changes(windows, sample) - shift(windows, sample)
     owner = windows.panel.owner
     levels = np.array(windows.recipe.levels)
-    everyone = _quantiles(errors, levels)
+    everyone = _spread(errors, levels)
     tables = np.stack(
         [
-            _quantiles(errors[owner[sample] == index], levels) if np.any(owner[sample] == index) else everyone
+            _spread(errors[owner[sample] == index], levels) if np.any(owner[sample] == index) else everyone
             for index in range(len(windows.panel.series))
         ]
     )
@@ -147,6 +147,12 @@ def _changes(windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
         level[items[:, None] + np.arange(1, windows.recipe.horizon + 1)] - level[items][:, None]
     )
     return change
+
+
+def _spread(errors: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(horizon, levels) quantiles of errors around their median: the point forecast itself stays the median."""
+    table = _quantiles(errors, levels)
+    return table - table[:, len(levels) // 2, None]
 
 
 def _quantiles(values: NDArray[np.float64], levels: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,7 +44,8 @@ class Windows:
 
     def outcomes(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n, horizon) float64: what came after each item, in the unit of the target."""
-        return self.panel.target[items[:, None] + np.arange(1, self.recipe.horizon + 1)]
+        values: NDArray[np.float64] = self.panel.target[items[:, None] + np.arange(1, self.recipe.horizon + 1)]
+        return values
 
 
 def season_of(recipe: ForecastRecipe, step_s: int) -> int:
@@ -54,7 +55,7 @@ def season_of(recipe: ForecastRecipe, step_s: int) -> int:
     return steps_per_day(step_s) if step_s < 86_400 else max(1, 604_800 // step_s)
 
 
-def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, unseen_since: datetime | None = None) -> Windows:
+def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) -> Windows:
     """Cut history into training, validation and judging items.
 
     No outcome of one part is an outcome of another: validation ends a horizon before the first judging item,
@@ -66,8 +67,8 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, unseen_since: datetime 
         Rows of the chosen series.
     recipe : ForecastRecipe
         Window, horizon and spans.
-    unseen_since : datetime, optional
-        Judging items are predicted at this time or later, because a rival has seen what came before.
+    judged_from : datetime
+        Judging items are predicted at this time or later; no training or validation outcome comes after it.
 
     Raises
     ------
@@ -80,19 +81,16 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, unseen_since: datetime 
     _check_values(panel, recipe)
     usable, dropped = _usable(panel, recipe)
     times = panel.seconds[usable]
-    end = int(panel.seconds.max())
     reach = recipe.horizon * panel.step_s  # from a cutoff to its last outcome
-    judged_from = end - reach - int(recipe.judge.total_seconds())
-    if unseen_since is not None:
-        judged_from = max(judged_from, int(unseen_since.timestamp()))
-    validated_from = judged_from - reach - int(recipe.validation.total_seconds())
+    judged_s = int(judged_from.timestamp())
+    validated_from = judged_s - reach - int(recipe.validation.total_seconds())
     trained_from = -np.inf
     if recipe.train_period is not None:
         trained_from = validated_from - reach - recipe.train_period.total_seconds()
     train = usable[(times <= validated_from - reach) & (times >= trained_from)]
-    validation = usable[(times >= validated_from) & (times <= judged_from - reach)]
-    judging = usable[(times >= judged_from) & ((times - judged_from) % (recipe.stride * panel.step_s) == 0)]
-    _check_parts(panel, recipe, {"training": train, "validation": validation, "judging": judging})
+    validation = usable[(times >= validated_from) & (times <= judged_s - reach)]
+    judging = usable[(times >= judged_s) & ((times // panel.step_s) % recipe.stride == 0)]
+    _check_parts(panel, recipe, judged_from, {"training": train, "validation": validation, "judging": judging})
     return Windows(
         panel=panel,
         recipe=recipe,
@@ -100,7 +98,7 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, unseen_since: datetime 
         train=train,
         validation=validation,
         judging=judging,
-        judged_from=_moment(judged_from),
+        judged_from=judged_from,
         trained_until=_moment(int(panel.seconds[validation].max()) + reach),
         facts={
             "series": len(panel.series),
@@ -154,16 +152,20 @@ def _check_values(panel: Panel, recipe: ForecastRecipe) -> None:
             )
 
 
-def _check_parts(panel: Panel, recipe: ForecastRecipe, parts: Mapping[str, NDArray[np.int64]]) -> None:
+def _check_parts(
+    panel: Panel, recipe: ForecastRecipe, judged_from: datetime, parts: Mapping[str, NDArray[np.int64]]
+) -> None:
     """Refuse an empty part, and say what would be enough."""
     empty = [name for name, items in parts.items() if len(items) == 0]
     if not empty:
         return
     longest = int(np.diff(panel.bounds).max())
-    spans = int((recipe.judge + recipe.validation).total_seconds()) // panel.step_s
-    needed = spans + recipe.window + 3 * recipe.horizon + 1
+    validated = int(recipe.validation.total_seconds()) // panel.step_s
+    needed = validated + recipe.window + 3 * recipe.horizon + 1
     raise TooFewRows(
-        f"no {empty[0]} item is left: the longest of {len(panel.series)} series has {longest} rows, about {needed} are needed",
-        where=f"window {recipe.window}, horizon {recipe.horizon}, validation {format_span(recipe.validation)}, judge {format_span(recipe.judge)}",
-        do="ingest more history, or make `window`, `horizon`, `validation` or `judge` smaller",
+        f"no {empty[0]} item is left: the longest of {len(panel.series)} series has {longest} rows; "
+        f"about {needed} are needed before {judged_from:%Y-%m-%d %H:%M} and {recipe.window + recipe.horizon} in all after it",
+        where=f"window {recipe.window}, horizon {recipe.horizon}, validation {format_span(recipe.validation)}, "
+        f"judging from {judged_from:%Y-%m-%d %H:%M}",
+        do="ingest more history, or make `window`, `horizon`, `validation` or `gate.judge` smaller",
     )

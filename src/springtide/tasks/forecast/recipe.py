@@ -35,11 +35,12 @@ class ForecastRecipe(BaseModel):
     validation: Annotated[Span, Field(description="The span before the judging items that stops the training.")] = (
         timedelta(days=45)
     )
-    judge: Annotated[Span, Field(description="The newest span, on which rivals are compared.")] = timedelta(days=90)
     stride: Annotated[int, Field(ge=1, description="Steps between two judging items of a series.")] = 1
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-4
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    batch: Annotated[int, Field(ge=1)] = 256
+    batch: Annotated[
+        int | None, Field(ge=1, description="Windows of one step; 256, or 64 for the lstm, when not given.")
+    ] = None
     max_steps: Annotated[int, Field(ge=0, description="Most optimiser steps of one fit.")] = 3_000
     patience: Annotated[int, Field(ge=1, description="Validation looks without a gain before the training stops.")] = 8
 

@@ -66,8 +66,9 @@ def _score_chunk(predictor: Predictor, windows: Windows, items: NDArray[np.int64
 
 
 def item_scale(windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n,) what an item's errors are divided by, so that no series outweighs another: the price at the cutoff, or
-    for plain series the seasonal naive's mean error in the training part.
+    """(n,) what an item's errors are divided by, so that no series outweighs another.
+
+    The price at the cutoff; for plain series the seasonal naive's mean error in the training part.
     """
     if windows.panel.kind == "candles":
         return windows.panel.target[items]

@@ -42,9 +42,9 @@ class ForecastTask:
         """Which rows of the table a run needs."""
         return Filter(series=recipe.series, end=until)
 
-    def prepare(self, rows: pl.LazyFrame, recipe: ForecastRecipe, *, unseen_since: datetime | None) -> Windows:
+    def prepare(self, rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) -> Windows:
         """Cut history into training, validation and judging items, purged by the horizon."""
-        return split(rows, recipe, unseen_since=unseen_since)
+        return split(rows, recipe, judged_from=judged_from)
 
     def fit(self, prepared: Windows, *, start: Path | None, budget: Budget, progress: Progress) -> Fitted:
         """Train from the exported model in `start` when its layout is the same, else from the volatility baseline."""

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from springtide.tasks.forecast.networks.forecaster import Forecaster, Layout
     from springtide.tasks.forecast.items import Windows
+    from springtide.tasks.forecast.networks.forecaster import Forecaster, Layout
     from springtide.tasks.seam import Budget, Progress
 
 __all__ = ["Fitted", "WindowTensors", "choose_device", "train"]
@@ -28,6 +28,7 @@ __all__ = ["Fitted", "WindowTensors", "choose_device", "train"]
 LOOK_STEPS = 50  # optimiser steps between two looks at the validation items
 MOST_VALIDATION = 2048  # validation items of one look, evenly spread
 CHUNK = 1024  # items of one pass without gradients
+BATCH = {"mixer": 256, "lstm": 64}  # windows of one step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,6 +122,7 @@ def train(
     validation = torch.from_numpy(looked_at).to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     draw = torch.Generator().manual_seed(budget.seed)
+    size = recipe.batch or BATCH[recipe.network]
 
     def loss_of(items: Tensor) -> Tensor:
         missed = tensors.outcomes(items)[:, :, None] - network(*tensors.inputs(items))
@@ -130,7 +132,7 @@ def train(
     def look() -> float:
         network.eval()
         with torch.inference_mode():
-            parts = [loss_of(part).item() * len(part) for part in validation.split(CHUNK)]
+            parts = [loss_of(part).item() * len(part) for part in torch.split(validation, CHUNK)]
         network.train()
         return sum(parts) / len(validation)
 
@@ -142,9 +144,9 @@ def train(
     stopped = "max_steps"
     while step < recipe.max_steps:
         step += 1
-        batch = training[torch.randint(len(training), (recipe.batch,), generator=draw).to(device)]
+        batch = training[torch.randint(len(training), (size,), generator=draw).to(device)]
         optimiser.zero_grad(set_to_none=True)
-        (loss_of(batch) * gain_unit).backward()
+        torch.autograd.backward(loss_of(batch) * gain_unit)
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         spent = clock() - began

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from springtide.tasks.forecast.networks.observation import Observed
+if TYPE_CHECKING:
+    from springtide.tasks.forecast.networks.observation import Observed
 
 __all__ = ["QuantileHead"]
 
@@ -35,7 +37,9 @@ class QuantileHead(nn.Module):
         waves = torch.stack([torch.cos(math.pi * k * steps) for k in range(min(smooth, horizon))])
         self.register_buffer("waves", waves)  # (waves, horizon)
         self.register_buffer("median", table[:, self.middle].double().clone())  # (horizon,)
-        self.register_buffer("distances", table.diff(dim=1).double().clamp_min(1e-9).contiguous())  # (horizon, levels - 1)
+        self.register_buffer(
+            "distances", table.diff(dim=1).double().clamp_min(1e-9).contiguous()
+        )  # (horizon, levels - 1)
         self.register_buffer("root", torch.sqrt(torch.arange(1, horizon + 1, dtype=torch.float64)))
         self.scale = _zero_linear(features, len(waves))
         self.location = _zero_linear(features, len(waves))

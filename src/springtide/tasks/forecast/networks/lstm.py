@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from springtide.tasks.forecast.networks.observation import Observed
+if TYPE_CHECKING:
+    from springtide.tasks.forecast.networks.observation import Observed
 
 __all__ = ["Lstm"]
 

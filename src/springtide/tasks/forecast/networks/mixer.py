@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
-from springtide.tasks.forecast.networks.observation import Observed
+if TYPE_CHECKING:
+    from springtide.tasks.forecast.networks.observation import Observed
 
 __all__ = ["Mixer"]
 
@@ -31,7 +34,7 @@ class Mixer(nn.Module):
 
     def forward(self, observed: Observed) -> Tensor:  # -> (batch, features)
         steps = observed.steps[:, -self.used :]  # (batch, patches * patch, channels)
-        patches = steps.unflatten(1, (-1, self.patch)).flatten(2)  # (batch, patches, patch * channels)
+        patches = torch.unflatten(steps, 1, (-1, self.patch)).flatten(2)  # (batch, patches, patch * channels)
         hidden = self.embed(patches)  # (batch, patches, width)
         for layer, (time, width) in enumerate(zip(self.along_time, self.along_width, strict=True)):
             hidden = hidden + time(self.norms[2 * layer](hidden).transpose(1, 2)).transpose(1, 2)

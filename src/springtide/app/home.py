@@ -1,0 +1,67 @@
+"""Opens what springtide.toml names: tables, versions, journal, model files."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from springtide.domain.errors import NotFound, did_you_mean
+from springtide.lake.tables import Lake
+from springtide.registry.blobs import Blobs
+from springtide.registry.database import open_database
+from springtide.registry.migrate import migrate
+from springtide.registry.registry import Registry
+from springtide.settings.file import read
+from springtide.tasks.forecast.codec import ForecastCodec
+from springtide.tasks.forecast.recipe import ForecastRecipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+    from springtide.settings.words import Model, Settings
+    from springtide.tasks.seam import Codec
+
+__all__ = ["Home", "open_home", "read_settings"]
+
+RECIPES: Mapping[str, type[BaseModel]] = {"forecast": ForecastRecipe}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Everything that outlives a process."""
+
+    settings: Settings
+    lake: Lake
+    registry: Registry
+    codecs: Mapping[str, Codec]
+
+    def model(self, name: str) -> Model:
+        """The settings of a model."""
+        if name not in self.settings.models:
+            raise NotFound(
+                f"there is no model {name!r}", where="springtide.toml", do=did_you_mean(name, self.settings.models)
+            )
+        return self.settings.models[name]
+
+
+def read_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read springtide.toml, knowing the keys of every task."""
+    return read(path, environ=environ, recipes=RECIPES)
+
+
+def open_home(settings: Settings) -> Home:
+    """Open the store and the database, making what is not there yet."""
+    store = settings.home.store.rstrip("/")
+    if "://" not in store:
+        Path(store).mkdir(parents=True, exist_ok=True)
+    migrate(settings.home.database)
+    return Home(
+        settings=settings,
+        lake=Lake(f"{store}/tables"),
+        registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models")),
+        codecs={"forecast": ForecastCodec()},
+    )

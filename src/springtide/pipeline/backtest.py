@@ -1,0 +1,154 @@
+"""Walk forward through history: train, judge, step on, as it would have gone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from springtide.domain.errors import Conflict, SettingsError
+from springtide.evaluation.losses import Losses
+from springtide.evaluation.significance import compare, compare_by_group
+from springtide.evaluation.splits import walk_forward
+from springtide.tasks.seam import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from springtide.domain.model import Version
+    from springtide.evaluation.significance import Difference
+    from springtide.evaluation.splits import Fold
+    from springtide.lake.table import Table
+    from springtide.settings.words import Model
+    from springtide.tasks.seam import Progress, Task
+
+__all__ = ["Backtest", "Standing", "backtest"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """One rival over all folds it took part in; `model` is the freshly trained one beside it on the same items."""
+
+    name: str
+    items: int
+    loss: float
+    model_loss: float
+    metrics: Mapping[str, float]
+    difference: Difference | None  # of the model against this rival; None for the model itself
+    by_group: Mapping[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """How a freshly trained model would have done, fold by fold, beside its rivals."""
+
+    loss_name: str
+    folds: tuple[tuple[datetime, datetime], ...]
+    standings: tuple[Standing, ...]
+    notes: tuple[str, ...]
+
+
+def backtest(
+    settings: Model,
+    *,
+    task: Task[Any, Any, Any],
+    table: Table,
+    champion: tuple[Version, Path] | None,
+    folds: int,
+    progress: Progress,
+) -> Iterator[int | Backtest]:
+    """Train from scratch before each fold and judge on it; yields the number of each finished fold, then the result.
+
+    The champion takes part only in folds that begin after all it has seen.
+    """
+    snapshot = table.snapshot(task.rows(settings.recipe, until=None))
+    span = int(settings.gate.judge.total_seconds())
+    if folds < 1 or folds > span:
+        raise SettingsError(f"{folds} windows", where="backtest --windows", do="ask for at least one")
+    walks = walk_forward(last=int(snapshot.last.timestamp()), span=span, folds=folds)
+    parts: dict[str, list[Losses]] = {}
+    beside: dict[str, list[Losses]] = {}
+    notes: list[str] = []
+    for number, fold in enumerate(walks, start=1):
+        losses, said = _judge_fold(fold, settings, task=task, table=table, champion=champion, progress=progress)
+        notes += said
+        for name, one in losses.items():
+            parts.setdefault(name, []).append(one)
+            beside.setdefault(name, []).append(losses["model"])
+        yield number
+    standings = [_standing(name, _join(parts[name]), _join(beside[name])) for name in parts]
+    yield Backtest(
+        loss_name=parts["model"][0].name,
+        folds=tuple((_moment(fold.start), _moment(fold.stop)) for fold in walks),
+        standings=tuple(standings),
+        notes=tuple(notes),
+    )
+
+
+def _judge_fold(
+    fold: Fold,
+    settings: Model,
+    *,
+    task: Task[Any, Any, Any],
+    table: Table,
+    champion: tuple[Version, Path] | None,
+    progress: Progress,
+) -> tuple[dict[str, Losses], list[str]]:
+    """Losses of everyone on one fold, and what was left out."""
+    wanted = replace(task.rows(settings.recipe, until=None), end=_moment(fold.stop))
+    snapshot = table.snapshot(wanted)
+    prepared = task.prepare(table.rows(snapshot), settings.recipe, judged_from=_moment(fold.start))
+    budget = Budget(settings.budget.total_seconds(), settings.seed)
+    fitted = task.fit(prepared, start=None, budget=budget, progress=progress)
+    losses = {"model": task.losses(task.predictor(fitted), prepared)}
+    notes = []
+    if champion is not None:
+        version, folder = champion
+        seen = version.manifest.trained_until
+        if seen is None or seen > prepared.judged_from:
+            notes.append(
+                f"{version.name} has seen the window from {prepared.judged_from:%Y-%m-%d %H:%M}; left out there"
+            )
+        else:
+            try:
+                losses[version.name] = task.losses(task.load(folder), prepared)
+            except Conflict as other_question:
+                notes.append(f"{version.name} was left out: {other_question.what}")
+    losses |= {name: task.losses(rival, prepared) for name, rival in task.baselines(prepared).items()}
+    return losses, notes
+
+
+def _standing(name: str, losses: Losses, model: Losses) -> Standing:
+    itself = name == "model"
+    return Standing(
+        name=name,
+        items=len(losses.values),
+        loss=losses.mean,
+        model_loss=model.mean,
+        metrics=losses.metrics,
+        difference=None if itself else compare(model, losses),
+        by_group={} if itself else compare_by_group(model, losses),
+    )
+
+
+def _join(parts: Sequence[Losses]) -> Losses:
+    """The losses of several folds as one, metrics weighted by items."""
+    weights = np.array([len(part.values) for part in parts], dtype=np.float64)
+    metrics = {
+        name: float(np.average([part.metrics[name] for part in parts], weights=weights)) for name in parts[0].metrics
+    }
+    return Losses(
+        name=parts[0].name,
+        values=np.concatenate([part.values for part in parts]),
+        times=np.concatenate([part.times for part in parts]),
+        groups=np.concatenate([part.groups for part in parts]),
+        overlap=parts[0].overlap,
+        metrics=metrics,
+    )
+
+
+def _moment(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, tz=UTC)

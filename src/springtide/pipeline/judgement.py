@@ -1,0 +1,78 @@
+"""The challenger beside champion and baselines, on the same unseen items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from springtide.domain.errors import Conflict
+from springtide.evaluation.gate import Rule, decide
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from springtide.domain.model import Version
+    from springtide.domain.rows import Snapshot
+    from springtide.domain.verdict import Verdict
+    from springtide.evaluation.losses import Losses
+    from springtide.settings.words import Gate
+    from springtide.tasks.seam import Prepared, Task
+
+__all__ = ["Rivals", "judge", "judging_start", "measure_rivals"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rivals:
+    """Losses of everyone who was asked for the judging items."""
+
+    challenger: Losses
+    champion: tuple[str, Losses] | None
+    baselines: Mapping[str, Losses]
+    warning: str | None = None
+
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Mean loss and further metrics by rival, for the run's record."""
+        everyone = {"challenger": self.challenger, **self.baselines}
+        if self.champion is not None:
+            everyone[self.champion[0]] = self.champion[1]
+        return {name: {"loss": losses.mean, **losses.metrics} for name, losses in everyone.items()}
+
+
+def judging_start(snapshot: Snapshot, gate: Gate, champion: Version | None) -> datetime:
+    """Where the judging items begin: the newest span, less what the champion has seen."""
+    start = snapshot.last - gate.judge
+    seen = champion.manifest.trained_until if champion is not None else None
+    return max(start, seen) if seen is not None else start
+
+
+def measure_rivals(
+    task: Task[Any, Any, Any],
+    prepared: Prepared,
+    *,
+    challenger: Path,
+    champion: tuple[Version, Path] | None,
+) -> Rivals:
+    """Ask everyone for the same items; challenger and champion answer from the very files that would serve."""
+    losses = task.losses(task.load(challenger), prepared)
+    baselines = {name: task.losses(rival, prepared) for name, rival in task.baselines(prepared).items()}
+    if champion is None:
+        return Rivals(losses, None, baselines)
+    version, folder = champion
+    try:
+        rival = (version.name, task.losses(task.load(folder), prepared))
+    except Conflict as other_question:
+        warning = f"{version.name} was not compared: {other_question.what}, {other_question.where}"
+        return Rivals(losses, None, baselines, warning)
+    return Rivals(losses, rival, baselines)
+
+
+def judge(rivals: Rivals, gate: Gate, *, first: bool) -> Verdict:
+    """The gate's verdict; `first` says that no version serves yet."""
+    rule = Rule(gate.rule, gate.alpha, gate.baselines, gate.first if first else "gate")
+    verdict = decide(rivals.challenger, champion=rivals.champion, baselines=rivals.baselines, rule=rule)
+    if rivals.warning is None:
+        return verdict
+    warnings = [text for text in (verdict.warning, rivals.warning) if text]
+    return replace(verdict, warning="; ".join(warnings))

@@ -1,0 +1,215 @@
+"""One run: collect, snapshot, prepare, train, export, evaluate, judge, publish."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from springtide.domain.errors import SettingsError, did_you_mean
+from springtide.domain.model import Manifest
+from springtide.domain.run import Run
+from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
+from springtide.pipeline.recorder import Recorder, Reporter, utc_now
+from springtide.tasks.seam import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from springtide.domain.model import JournalEntry, Version
+    from springtide.domain.rows import Snapshot
+    from springtide.domain.verdict import Verdict
+    from springtide.lake.table import Table
+    from springtide.registry.registry import Registry
+    from springtide.settings.words import Model
+    from springtide.tasks.seam import Exported, Prepared, Task
+
+__all__ = ["Order", "Outcome", "retrain"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be retrained, why, and with which code."""
+
+    run: str
+    model: str
+    settings: Model
+    reasons: tuple[str, ...]
+    code: str
+    until: datetime | None = None  # learn and judge as of this time; the newest row when None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run."""
+
+    run: Run
+    version: Version
+    verdict: Verdict
+    entry: JournalEntry
+    metrics: Mapping[str, Mapping[str, float]]
+
+
+def retrain(
+    order: Order,
+    *,
+    task: Task[Any, Any, Any],
+    table: Callable[[], Table],
+    registry: Registry,
+    collect: Callable[[], Mapping[str, Any]] | None,
+    reporter: Reporter,
+    now: Callable[[], datetime] = utc_now,
+) -> Outcome:
+    """Train a challenger, judge it against champion and baselines, publish it, and promote it if it won.
+
+    Parameters
+    ----------
+    order : Order
+        The model and its settings.
+    task : Task
+        What kind of learning problem it is.
+    table : callable
+        Opens the model's table; called after `collect`, which may create it.
+    registry : Registry
+        Where versions, journal and the run's record go.
+    collect : callable, optional
+        Brings in new rows and returns what it brought; None where no source feeds the table.
+    reporter : Reporter
+        Told of every step.
+    now : callable
+        The clock.
+    """
+    recorder = Recorder(Run(order.run, order.model, "running", order.reasons, now()), registry, reporter, now)
+    with recorder.whole(), tempfile.TemporaryDirectory(prefix="springtide-") as folder:
+        return _Retraining(order, task, registry, recorder, Path(folder)).steps(table, collect)
+
+
+@dataclass(frozen=True, slots=True)
+class _Retraining:
+    """The steps of one run, each of which needs only what the ones before it gave."""
+
+    order: Order
+    task: Task[Any, Any, Any]
+    registry: Registry
+    recorder: Recorder
+    folder: Path
+
+    def steps(self, table: Callable[[], Table], collect: Callable[[], Mapping[str, Any]] | None) -> Outcome:
+        if collect is not None:
+            with self.recorder.step("collect") as result:
+                result.update(collect())
+        rows = table()
+        champion = self._champion()
+        snapshot = self._snapshot(rows)
+        prepared = self._prepare(rows, snapshot, champion)
+        exported, challenger = self._train(prepared, champion)
+        rivals = self._evaluate(prepared, challenger, champion)
+        verdict = self._judge(prepared, rivals, champion)
+        return self._publish(snapshot, prepared, exported, challenger, rivals, verdict, champion)
+
+    def _champion(self) -> tuple[Version, Path] | None:
+        version = self.registry.champion(self.order.model)
+        if version is None:
+            return None
+        folder = self.folder / "champion"
+        folder.mkdir()
+        return version, self.registry.fetch(version, folder)
+
+    def _snapshot(self, table: Table) -> Snapshot:
+        with self.recorder.step("snapshot") as result:
+            wanted = self.task.rows(self.order.settings.recipe, until=self.order.until)
+            snapshot = table.snapshot(wanted)
+            result.update(
+                table=snapshot.table,
+                version=snapshot.version,
+                rows=snapshot.rows,
+                first=snapshot.first.isoformat(),
+                last=snapshot.last.isoformat(),
+                sha256=snapshot.sha256,
+            )
+        return snapshot
+
+    def _prepare(self, table: Table, snapshot: Snapshot, champion: tuple[Version, Path] | None) -> Prepared:
+        with self.recorder.step("prepare") as result:
+            start = judging_start(snapshot, self.order.settings.gate, champion[0] if champion else None)
+            prepared: Prepared = self.task.prepare(table.rows(snapshot), self.order.settings.recipe, judged_from=start)
+            result.update(prepared.facts)
+            result.update(
+                trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
+            )
+        return prepared
+
+    def _train(self, prepared: Prepared, champion: tuple[Version, Path] | None) -> tuple[Exported, Path]:
+        settings = self.order.settings
+        start = champion[1] if champion is not None and settings.start == "champion" else None
+        budget = Budget(settings.budget.total_seconds(), settings.seed)
+        with self.recorder.step("train") as result:
+            fitted = self.task.fit(prepared, start=start, budget=budget, progress=self.recorder.reporter.step_advanced)
+            result.update(fitted.facts, start=champion[0].name if champion is not None and start else "scratch")
+        with self.recorder.step("export") as result:
+            challenger = self.folder / "challenger"
+            challenger.mkdir()
+            exported = self.task.export(fitted, prepared, challenger)
+            sizes = {name: (challenger / name).stat().st_size for name in exported.files}
+            result.update(parity=exported.parity, bytes=sizes)
+        return exported, challenger
+
+    def _evaluate(self, prepared: Prepared, challenger: Path, champion: tuple[Version, Path] | None) -> Rivals:
+        with self.recorder.step("evaluate") as result:
+            rivals = measure_rivals(self.task, prepared, challenger=challenger, champion=champion)
+            result.update(rivals.metrics())
+        return rivals
+
+    def _judge(self, prepared: Prepared, rivals: Rivals, champion: tuple[Version, Path] | None) -> Verdict:
+        gate = self.order.settings.gate
+        if unknown := sorted(set(gate.baselines) - set(rivals.baselines)):
+            raise SettingsError(
+                f"baseline {unknown[0]!r} is not known",
+                where=f"models.{self.order.model}.gate.baselines",
+                do=did_you_mean(unknown[0], rivals.baselines),
+            )
+        with self.recorder.step("judge") as result:
+            verdict = judge(rivals, gate, first=champion is None)
+            result.update(asdict(verdict))
+        return verdict
+
+    def _publish(
+        self,
+        snapshot: Snapshot,
+        prepared: Prepared,
+        exported: Exported,
+        challenger: Path,
+        rivals: Rivals,
+        verdict: Verdict,
+        champion: tuple[Version, Path] | None,
+    ) -> Outcome:
+        order, now = self.order, self.recorder.now
+        manifest = Manifest(
+            model=order.model,
+            task=self.task.name,
+            run=order.run,
+            created=now(),
+            code=order.code,
+            snapshot=snapshot,
+            recipe=order.settings.recipe.model_dump(mode="json"),
+            signature={**exported.signature, "model": order.model},
+            metrics=rivals.metrics(),
+            files=dict.fromkeys(exported.files, ""),
+            trained_until=prepared.trained_until,
+        )
+        with self.recorder.step("publish") as result:
+            version = self.registry.publish(manifest, challenger, verdict)
+            self.recorder.published(version.number)
+            said: dict[str, Any] = {"run": order.run, "by": "gate", "reason": verdict.reason, "at": now()}
+            if verdict.promote:
+                serving = champion[0].number if champion else None
+                entry = self.registry.promote(
+                    order.model, version.number, **said, warning=verdict.warning, expected=serving
+                )
+            else:
+                entry = self.registry.keep(order.model, version.number, **said, warning=verdict.warning)
+            self.registry.retain(order.model, order.settings.keep_versions)
+            result.update(version=version.number, action=entry.action, serving=entry.serving)
+        return Outcome(self.recorder.run, version, verdict, entry, rivals.metrics())

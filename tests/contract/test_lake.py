@@ -1,0 +1,160 @@
+"""One suite over every place where tables can lie: a local folder and an S3 store on loopback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+
+from springtide.domain.errors import Conflict, NotFound, StoreFailed
+from springtide.domain.rows import Filter
+from springtide.lake.columns import MOMENT
+from springtide.lake.tables import Lake
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def candles(hours: range, close: float = 1.0, series: tuple[str, ...] = ("BTC/USDT", "ETH/USDT")) -> pl.DataFrame:
+    lines = [(name, START + timedelta(hours=hour), close, hour) for hour in hours for name in series]
+    schema = {"unique_id": pl.String(), "ds": MOMENT, "close": pl.Float64(), "trades": pl.Int64()}
+    return pl.DataFrame(lines, schema=schema, orient="row")
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = Path(sys.executable).with_name("moto_server")
+    if not program.exists():
+        pytest.skip("moto[server] is not installed")
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([program, "-H", "127.0.0.1", "-p", str(port)], stdout=quiet, stderr=quiet) as server:
+        try:
+            _wait_for(port)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.kill()
+
+
+def _wait_for(port: int) -> None:
+    for _ in range(200):
+        try:
+            socket.create_connection(("127.0.0.1", port), 0.1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    pytest.fail("the S3 server did not start within ten seconds")
+
+
+@pytest.fixture(params=["folder", "s3"])
+def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
+    if request.param == "folder":
+        return Lake(str(tmp_path / "lake"))
+    endpoint = request.getfixturevalue("s3")
+    bucket = tmp_path.name.lower().replace("_", "-").strip("-")[-40:].lstrip("-")
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")).close()
+    return Lake(f"s3://{bucket}/some/prefix", _options(endpoint))
+
+
+def _options(endpoint: str) -> dict[str, str]:
+    return {
+        "aws_endpoint_url": endpoint,
+        "aws_allow_http": "true",
+        "aws_access_key_id": "key",
+        "aws_secret_access_key": "secret",
+        "aws_region": "us-east-1",
+    }
+
+
+def test_an_empty_lake_has_no_tables(lake: Lake) -> None:
+    assert lake.names() == []
+    with pytest.raises(NotFound, match="none yet"):
+        lake.table("binance")
+
+
+def test_tables_are_listed_by_name(lake: Lake) -> None:
+    for name in ("b", "a-1"):
+        lake.open(name).write(candles(range(1)))
+    assert lake.names() == ["a-1", "b"]
+
+
+def test_rows_come_back_as_they_were_written(lake: Lake) -> None:
+    table = lake.open("binance", step_s=3600)
+    written = table.write(candles(range(5)), marks={"binance": 4})
+    assert (written.version, written.new, written.corrected, written.unchanged) == (0, 10, 0, 0)
+    reopened = lake.table("binance")
+    assert reopened.scan().collect().sort("ds", "unique_id").equals(candles(range(5)))
+    assert (reopened.step_s, reopened.mark("binance"), reopened.mark("kraken")) == (3600, 4, None)
+
+
+def test_overlapping_rows_are_told_apart_and_none_is_doubled(lake: Lake) -> None:
+    table = lake.open("binance", step_s=3600)
+    table.write(candles(range(5)))
+    written = table.write(pl.concat([candles(range(3, 4), close=2.0), candles(range(4, 6))]), marks={"binance": 5})
+    assert (written.version, written.new, written.corrected, written.unchanged) == (1, 2, 2, 2)
+    assert table.mark("binance") == 5
+    assert [(facts.rows, facts.duplicates, facts.gaps) for facts in table.facts()] == [(6, 0, ()), (6, 0, ())]
+
+
+def test_a_snapshot_outlives_corrections_compaction_and_vacuum(lake: Lake) -> None:
+    table = lake.open("binance", step_s=3600)
+    for hour in range(4):
+        table.write(candles(range(hour, hour + 1)))
+    snapshot = table.snapshot(Filter(("BTC/USDT",), start=START + timedelta(hours=1)))
+    table.write(candles(range(4), close=3.0))
+    table.compact()
+    table.vacuum([snapshot.version], retention_hours=0)
+    table.verify(snapshot)
+    expected = candles(range(1, 4), series=("BTC/USDT",))
+    assert table.rows(snapshot).collect().equals(expected)
+    assert table.newest(Filter(), steps=1)["close"].to_list() == [3.0, 3.0]
+
+
+def test_the_same_rows_have_the_same_hash_in_every_place(lake: Lake) -> None:
+    table = lake.open("binance")
+    table.write(candles(range(5)))
+    assert table.snapshot(Filter()).sha256 == "FIXED"
+
+
+def test_writers_that_race_for_a_new_table_lose_nothing_and_double_nothing(lake: Lake) -> None:
+    batches = [candles(range(0, 4)), candles(range(2, 6)), candles(range(0, 6)), candles(range(5, 8))]
+    with ThreadPoolExecutor(len(batches)) as pool:
+        list(pool.map(lambda rows: lake.open("binance").write(rows), batches))
+    assert lake.table("binance").scan().collect().sort("ds", "unique_id").equals(candles(range(8)))
+
+
+def test_a_writer_that_is_overtaken_every_time_gives_up_and_writes_nothing(tmp_path: Path) -> None:
+    waits: list[float] = []
+    rival = Lake(str(tmp_path)).open("binance")
+    rival.write(candles(range(1)))
+
+    def overtaken(wait_s: float) -> None:
+        waits.append(wait_s)
+
+    slow = Lake(str(tmp_path), draw=lambda: 1.0, sleep=overtaken).open("binance")
+    compare = slow.place.load("binance")
+    rival.write(candles(range(1, 2)))
+    assert compare is not None
+    assert compare.version() == 0
+    assert slow.write(candles(range(2))).unchanged == 4
+    assert waits == []
+
+
+def test_an_object_store_that_does_not_answer_is_said_so() -> None:
+    options = _options("http://127.0.0.1:9") | {"max_retries": "0", "connect_timeout": "1s"}
+    with pytest.raises(StoreFailed, match="could not take or give bytes"):
+        Lake("s3://bucket/lake", options).open("binance")
