@@ -174,6 +174,18 @@ def test_a_second_call_brings_what_is_new_and_the_overlap(market: Market) -> Non
         assert opens(rows) == hours_between(NEWEST - timedelta(hours=2), NEWEST + timedelta(hours=3))
 
 
+def test_many_small_calls_store_what_one_large_call_stores(market: Market) -> None:
+    marks: dict[str, int] = {}
+    stored: dict[datetime, tuple[float, ...]] = {}
+    small = {"symbols": ("BTC/USDT",), "history": timedelta(days=1)}
+    for minutes in (0, 1, 40, 60, 61, 150, 151, 600, 3000):
+        with running(market, at=NOW + timedelta(minutes=minutes)) as exchange:
+            for batch in collect(a_source(exchange, **small), marks).batches:
+                stored |= {row[1]: row[2:] for row in batch.rows.iter_rows()}
+    expected = truth(market, "BTC/USDT", NEWEST - timedelta(days=1), NEWEST + timedelta(hours=50))
+    assert sorted((at, *values) for at, values in stored.items()) == [row[1:] for row in expected.iter_rows()]
+
+
 def test_without_overlap_and_without_news_nothing_comes(market: Market) -> None:
     marks: dict[str, int] = {}
     with running(market) as exchange:

@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from socket import socket
@@ -22,7 +23,7 @@ from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
 from springtide.domain.verdict import Comparison, Verdict
 from springtide.registry.blobs import Blobs
-from springtide.registry.database import open_database
+from springtide.registry.database import open_database, writing
 from springtide.registry.migrate import migrate
 from springtide.registry.registry import Registry
 
@@ -46,13 +47,24 @@ VERDICT = Verdict(
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real server; yields the URL of its first database."""
+    """A real server; yields the URL of its first database. The database ``migrated`` is there to be copied."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the package warns where there is no session folder
-        import pgserver
+        import pgserver  # noqa: PLC0415 - where its warning is expected
     server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+    command(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE migrated")
+    migrate(server.get_uri("migrated"))
     yield server.get_uri()
     server.cleanup()
+
+
+def command(url: str, *statements: str) -> None:
+    """What an administrator types, outside of any transaction."""
+    admin = create_engine(url.replace("postgresql", "postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    admin.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -95,15 +107,12 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A database of its own for every test, migrated."""
-    made = f"sqlite:///{tmp_path}/var/springtide.db"
     if kind.startswith("postgres"):
         server = str(request.getfixturevalue("postgres"))
         name = f"t{time.monotonic_ns()}"
-        admin = create_engine(server.replace("postgresql", "postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        admin.dispose()
-        made = server.replace("/postgres?", f"/{name}?")
+        command(server, f"CREATE DATABASE {name} TEMPLATE migrated")
+        return server.replace("/postgres?", f"/{name}?")
+    made = f"sqlite:///{tmp_path}/var/springtide.db"
     migrate(made)
     return made
 
@@ -227,7 +236,7 @@ def test_a_file_outside_the_export_is_refused_before_anything_is_stored(
 
 
 def test_a_file_that_changed_since_its_digest_was_taken_is_refused(registry: Registry, folder: Path) -> None:
-    with pytest.raises(ModelRefused, match="model.onnx of run run-1 has changed"):
+    with pytest.raises(ModelRefused, match=r"model\.onnx of run run-1 has changed"):
         publish(registry, folder, "run-1", files={"model.onnx": "00" * 32})
     assert registry.models() == []
 
@@ -437,6 +446,21 @@ def test_files_that_retention_took_come_back_with_the_next_version_that_has_them
     assert registry.read(publish(registry, folder, "run-3", weights=b"same"), "model.onnx") == b"same"
 
 
+def test_a_file_that_retention_takes_while_a_version_waits_to_be_written_is_stored_again(
+    registry: Registry, engine: Engine, blobs: Blobs, folder: Path
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with writing(engine):  # as retention does while it removes files
+            publishing = pool.submit(publish, registry, folder, "run-1")
+            while len(blobs.names()) < 2:
+                time.sleep(0.01)
+            for digest in blobs.names():
+                blobs.delete(digest)
+        version = publishing.result(timeout=10)
+    assert registry.read(version, "model.onnx") == b"run-1"
+    assert registry.read(version, "probe.npz") == b"probe"
+
+
 def test_retention_of_nothing_is_refused(registry: Registry) -> None:
     with pytest.raises(SettingsError, match="keep = 0"):
         registry.retain("btc", 0)
@@ -491,7 +515,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from springtide.domain.errors import Conflict
 from springtide.registry.blobs import Blobs
-from springtide.registry.database import open_database
+from springtide.registry.database import open_database, writing
 from springtide.registry.registry import Registry
 
 url, store, number = sys.argv[1:]
@@ -555,11 +579,7 @@ def test_processes_that_start_at_once_on_an_empty_database_all_find_it_migrated(
 ) -> None:
     empty = f"sqlite:///{tmp_path}/new/empty.db"
     if kind.startswith("postgres"):
-        admin = create_engine(url.replace("postgresql", "postgresql+psycopg"), isolation_level="AUTOCOMMIT")
-        with admin.connect() as connection:
-            connection.execute(text("DROP SCHEMA public CASCADE"))
-            connection.execute(text("CREATE SCHEMA public"))
-        admin.dispose()
+        command(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
         empty = url
     starters = [
         subprocess.Popen(
@@ -570,14 +590,11 @@ def test_processes_that_start_at_once_on_an_empty_database_all_find_it_migrated(
     for starter in starters:
         assert starter.stdout is not None
         starter.stdout.readline()
-    outputs = []
     for starter in starters:
         assert starter.stdin is not None
         starter.stdin.write("go\n")
         starter.stdin.flush()
-    for starter in starters:
-        outputs.append(starter.communicate()[0].strip())
-    assert outputs == ["done"] * 3
+    assert [starter.communicate()[0].strip() for starter in starters] == ["done"] * 3
     engine = open_database(empty)
     assert Registry(engine, Blobs(str(tmp_path / "models"))).models() == []
     engine.dispose()

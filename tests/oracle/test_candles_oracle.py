@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import polars as pl
 from hypothesis import given, settings
@@ -58,12 +59,10 @@ def test_check_keeps_and_refuses_what_plain_python_does(rows: list[Row]) -> None
 @given(HOURS)
 def test_the_step_and_the_gaps_are_those_of_plain_python(hours: list[int]) -> None:
     rows = frame([("A", hour, 1.0, 1.0, 1.0, 1.0, 1.0) for hour in hours])
-    jumps = [after - before for before, after in zip(hours, hours[1:], strict=False)]
+    jumps = [after - before for before, after in pairwise(hours)]
     step = min(Counter(jumps).items(), key=lambda jump: (-jump[1], jump[0]))[0]
-    if any(jump % step for jump in jumps) or (len(jumps) > 1 and min(jumps) != step):
-        expected = None
-    else:
-        expected = step * 3600
+    mixed = any(jump % step for jump in jumps)
+    expected = None if mixed else step * 3600
     try:
         found = infer_step(rows, where="drawn")
     except BadRows:

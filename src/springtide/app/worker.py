@@ -1,1 +1,109 @@
-"""The composition root of the worker."""
+"""The composition root of the worker: the only place where training libraries meet the rest."""
+
+from __future__ import annotations
+
+import secrets
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from springtide.app.code import code_version
+from springtide.app.ingestion import Brought, ingest, sources_of
+from springtide.pipeline import backtest as walk
+from springtide.pipeline import retraining
+from springtide.pipeline.recorder import Reporter, Silent, utc_now
+from springtide.tasks.forecast.task import ForecastTask
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+
+    from springtide.app.home import Home
+    from springtide.domain.model import Version
+    from springtide.pipeline.retraining import Outcome
+    from springtide.tasks.seam import Progress, Task
+
+__all__ = ["TASKS", "backtest", "retrain"]
+
+TASKS: Mapping[str, Task[Any, Any, Any]] = {"forecast": ForecastTask()}
+
+
+def retrain(
+    home: Home,
+    model: str,
+    *,
+    reporter: Reporter | None = None,
+    reasons: tuple[str, ...] = ("by hand",),
+    until: datetime | None = None,
+    collect: bool = True,
+    now: Callable[[], datetime] = utc_now,
+    tasks: Mapping[str, Task[Any, Any, Any]] = TASKS,
+) -> Outcome:
+    """One run of a model in the foreground.
+
+    `until` learns and judges as of a time in the past; `collect` says whether the table's sources are asked first.
+    """
+    settings = home.model(model)
+    feeding = sources_of(home, settings.table) if collect and until is None else []
+
+    def bring() -> dict[str, Any]:
+        brought = [ingest(home, source, now=now, told=lambda _brought, _done: None) for source in feeding]
+        return {one.source: _counts(one) for one in brought}
+
+    order = retraining.Order(
+        run=f"{now():%Y%m%d-%H%M%S}-{model}-{secrets.token_hex(2)}",
+        model=model,
+        settings=settings,
+        reasons=reasons,
+        code=code_version(),
+        until=until,
+    )
+    return retraining.retrain(
+        order,
+        task=tasks[settings.task],
+        table=lambda: home.lake.table(settings.table),
+        registry=home.registry,
+        collect=bring if feeding else None,
+        reporter=reporter or Silent(),
+        now=now,
+    )
+
+
+def backtest(
+    home: Home,
+    model: str,
+    *,
+    folds: int,
+    progress: Progress,
+    tasks: Mapping[str, Task[Any, Any, Any]] = TASKS,
+) -> Iterator[int | walk.Backtest]:
+    """Walk forward over the judging span; yields the number of each finished fold, then the result."""
+    settings = home.model(model)
+    with _champion_files(home, model) as champion:
+        yield from walk.backtest(
+            settings,
+            task=tasks[settings.task],
+            table=home.lake.table(settings.table),
+            champion=champion,
+            folds=folds,
+            progress=progress,
+        )
+
+
+@contextmanager
+def _champion_files(home: Home, model: str) -> Iterator[tuple[Version, Path] | None]:
+    champion = home.registry.champion(model)
+    if champion is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="springtide-") as folder:
+        yield champion, home.registry.fetch(champion, Path(folder))
+
+
+def _counts(brought: Brought) -> dict[str, Any]:
+    counts = asdict(brought)
+    return {name: counts[name] for name in ("table", "version", "new", "corrected", "unchanged")} | {
+        "gaps": len(brought.gaps)
+    }

@@ -12,6 +12,7 @@ import obstore
 import polars as pl
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from obstore.exceptions import BaseError as ObstoreError
 from obstore.store import from_url
 
 from springtide.domain.errors import NotFound, SettingsError, StoreFailed
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "store_failures"]
 
 _TABLE_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_FULL = re.compile(r"os error (27|28|122)\b")  # the file, the disk or the quota can take no more
 _CLIENT_OPTION = "allow_http"  # obstore keeps options of the connection apart; deltalake and polars do not
 
 
@@ -32,11 +34,11 @@ def store_failures(where: str) -> Iterator[None]:
         yield
     except CommitFailedError:  # a race, which the caller runs again
         raise
-    except (DeltaError, OSError, pl.exceptions.ComputeError) as error:
-        if isinstance(error, pl.exceptions.ComputeError) and "object-store" not in str(error):
+    except (DeltaError, OSError, ObstoreError, pl.exceptions.ComputeError) as error:
+        text = _in_one_line(str(error))
+        if isinstance(error, pl.exceptions.ComputeError) and "object-store error" not in text:
             raise
-        text = str(error).strip().partition("\n")[0]
-        if "os error 28" in text or "os error 27" in text or "os error 122" in text:  # disk, file or quota is full
+        if _FULL.search(text):
             raise StoreFailed(
                 f"the disk is full, nothing was written ({text})",
                 where=where,
@@ -47,6 +49,12 @@ def store_failures(where: str) -> Iterator[None]:
             where=where,
             do="check that the place can be reached, read and written; nothing was changed",
         ) from error
+
+
+def _in_one_line(text: str) -> str:
+    """An error of the libraries below without colours, arrows and the stack of the program that made it."""
+    lines = re.sub(r"\x1b\[\d*m|↳", "", text).partition("   0: ")[0].split()
+    return " ".join(lines)[:400]
 
 
 @dataclass(frozen=True, slots=True)

@@ -257,8 +257,8 @@ class Table:
             found = spans.collect()
             self._check_found(found, filter, delta)
             first, last, count = found["first"].min(), found["last"].max(), int(found["rows"].sum())
-            assert isinstance(first, datetime)  # noqa: S101 # tells the type checker what `_check_found` made sure of
-            assert isinstance(last, datetime)  # noqa: S101
+            assert isinstance(first, datetime)  # tells the type checker what `_check_found` made sure of
+            assert isinstance(last, datetime)
             sha256 = fingerprint(rows.collect_schema(), _chunks(rows, self.key, first, last, count))
         return Snapshot(self.name, delta.version(), filter, count, sha256, first, last)
 

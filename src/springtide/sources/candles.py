@@ -22,6 +22,7 @@ CANDLES = pl.Schema(_KEY_TYPES | dict.fromkeys(CANDLE_VALUES, pl.Float64()))
 PLAIN = pl.Schema(_KEY_TYPES | dict.fromkeys(PLAIN_VALUES, pl.Float64()))
 LINE = "line"  # an extra column with the line of the file that each row came from; only errors read it
 
+_KINDS = {pl.String(): "names", UTC_TIME: "times", pl.Float64(): "numbers"}
 _PRICES = ("open", "high", "low", "close")
 _TOLERANCE = 1e-9  # relative: a price that went through float32 or text and back
 _SAME_JUMPS = 24  # that many equal jumps in a row are another timeframe, not holes
@@ -135,19 +136,30 @@ def find_gaps(rows: pl.DataFrame, step_s: int) -> tuple[Gap, ...]:
 
 
 def _need_columns(frame: pl.DataFrame, schema: Mapping[str, pl.DataType], where: str) -> None:
-    """Refuse a frame without all columns, or with a `ds` that is no time."""
+    """Refuse a frame without all columns, or with columns of another kind."""
     if missing := [name for name in schema if name not in frame.columns]:
         raise BadRows(
             f"no column {', '.join(missing)}; found: {', '.join(frame.columns)}",
             where=where,
             do='name it in the source\'s columns, our name first: columns = { ds = "date", close = "price" }',
         )
-    if not isinstance(frame.schema[TIME], pl.Datetime):
-        raise BadRows(
-            f"column {TIME} holds {frame.schema[TIME]}, not times",
-            where=where,
-            do="turn it into UTC datetimes first",
-        )
+    for name, wanted in schema.items():
+        if not _can_become(frame.schema[name], wanted):
+            raise BadRows(
+                f"column {name} holds {frame.schema[name]}, not {_KINDS[wanted]}",
+                where=where,
+                do="correct it, or name another column in the source's columns",
+            )
+
+
+def _can_become(found: pl.DataType, wanted: pl.DataType) -> bool:
+    """Whether a column of type `found` can be read as `wanted`, whatever its values are."""
+    if wanted == UTC_TIME:
+        return isinstance(found, pl.Datetime)
+    texts = found in (pl.String, pl.Null)
+    if wanted == pl.Float64:
+        return texts or found.is_numeric()
+    return texts or found.is_integer() or isinstance(found, pl.Categorical | pl.Enum)
 
 
 def _cast(found: Mapping[str, pl.DataType], schema: Mapping[str, pl.DataType]) -> Iterable[pl.Expr]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import random
 import re
 import threading
@@ -136,7 +137,7 @@ class ExchangeSource:
     jitter
         Numbers from 0 to 1, so that clients that failed together do not come back together.
     lanes
-        Requests under way at once; the pace is the same for any number of them.
+        Most requests under way at once, so that slow replies do not cost rate; the pace is the same for any number.
 
     Raises
     ------
@@ -153,7 +154,7 @@ class ExchangeSource:
         sleep: Callable[[float], None] = time.sleep,
         timer: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
-        lanes: int = 4,
+        lanes: int = 8,
     ) -> None:
         self.name = name
         self._settings, self._now, self._lanes_wanted = settings, now, lanes
@@ -309,8 +310,9 @@ class _Lanes:
         self._first = _Lane(settings, pace)
         self._free: SimpleQueue[_Lane] = SimpleQueue()
         self._free.put(self._first)
-        self._count = count
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix=f"exchange {settings.exchange}")
+        turns_per_s = math.ceil(1000 / self._first.exchange.rateLimit)
+        self._count = min(count, turns_per_s)  # enough for replies that take a second
+        self._threads = ThreadPoolExecutor(self._count, thread_name_prefix=f"exchange {settings.exchange}")
 
     def close(self) -> None:
         self._pace.stop()
@@ -409,7 +411,8 @@ def _open(settings: words.ExchangeSource) -> Any:
     exchange = getattr(ccxt, settings.exchange)({"enableRateLimit": True})
     exchange.has["fetchCurrencies"] = False  # a second, larger list that candles do not need
     kinds = exchange.options.get("fetchMarkets")
-    if isinstance(kinds, dict) and "spot" in kinds.get("types", ()) and not any(":" in s for s in settings.symbols):
+    types = kinds.get("types") if isinstance(kinds, dict) else None
+    if isinstance(types, list) and "spot" in types and not any(":" in symbol for symbol in settings.symbols):
         kinds["types"] = ["spot"]
     if settings.url:
         exchange.urls["api"] = _move(exchange.urls["api"], settings.url.rstrip("/"))
@@ -457,7 +460,13 @@ def _may_pass(error: Exception, status: int | None) -> bool:
 
 
 def _seconds(retry_after: str | None, now: datetime) -> float | None:
-    """A Retry-After header in seconds: a whole number or a date."""
+    """A Retry-After header in seconds: a whole number or a date.
+
+    >>> _seconds("Wed, 21 Oct 2015 07:28:30 GMT", datetime(2015, 10, 21, 7, 28, tzinfo=UTC))
+    30.0
+    >>> _seconds("7", datetime(2015, 10, 21, tzinfo=UTC)), _seconds("soon", datetime(2015, 10, 21, tzinfo=UTC))
+    (7.0, None)
+    """
     if retry_after is None:
         return None
     if retry_after.strip().isdigit():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import struct
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -95,18 +98,28 @@ def test_the_same_numbers_as_another_dtype_have_another_hash() -> None:
     assert digest(pl.DataFrame({"y": [1]})) != digest(pl.DataFrame({"y": [1]}, schema={"y": pl.Int32()}))
 
 
-def test_the_hash_is_the_one_written_down_when_the_format_was_fixed() -> None:
+def test_the_hash_is_the_one_that_the_format_in_plain_words_gives() -> None:
     hour = timedelta(hours=1)
     rows = pl.DataFrame(
-        {
-            "unique_id": ["BTC/USDT", "ETH/USDT", "ü"],
-            "ds": [datetime(2024, 1, 1, tzinfo=UTC) + i * hour for i in range(3)],
-            "close": [1.5, None, float("nan")],
-            "trades": [1, 2, None],
-        },
+        {"unique_id": ["BTC", None, "ü"], "ds": [datetime(1970, 1, 1, tzinfo=UTC) + i * hour for i in range(3)]}
+        | {"close": [1.5, None, float("nan")]},
         schema_overrides={"ds": MOMENT},
     )
-    assert digest(rows) == "14607f0b37f5a16f82a218d2a3906a3a46e67abf022a962782e2dc82cdc85c5b"
+
+    def sha(data: bytes) -> str:
+        return hashlib.sha256(data).hexdigest()
+
+    columns = [
+        [
+            "close",
+            "float64",
+            sha(bytes([0, 1, 0])),
+            sha(struct.pack("<dd", 1.5, 0) + bytes.fromhex("000000000000f87f")),
+        ],
+        ["ds", "moment_us", sha(bytes(3)), sha(struct.pack("<qqq", 0, 3_600_000_000, 7_200_000_000))],
+        ["unique_id", "text", sha(bytes([0, 1, 0])), sha(struct.pack("<III", 3, 0, 2)), sha("BTCü".encode())],
+    ]
+    assert digest(rows) == sha(json.dumps(columns).encode())
 
 
 @pytest.mark.parametrize("dtype", SCHEMA.values(), ids=str)

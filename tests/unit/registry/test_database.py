@@ -7,7 +7,7 @@ import traceback
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
 from springtide.domain.errors import NotReady, SettingsError, SpringtideError, StoreFailed
 from springtide.registry import database
@@ -92,9 +92,14 @@ def test_an_error_of_ours_leaves_a_transaction_unchanged_and_undoes_what_it_wrot
     with writing(engine) as connection:
         connection.execute(text("CREATE TABLE t (x)"))
     mine = SpringtideError("no", where="here", do="nothing")
-    with pytest.raises(SpringtideError) as raised, writing(engine) as connection:
-        connection.execute(text("INSERT INTO t VALUES (1)"))
-        raise mine
+
+    def write_and_fail() -> None:
+        with writing(engine) as connection:
+            connection.execute(text("INSERT INTO t VALUES (1)"))
+            raise mine
+
+    with pytest.raises(SpringtideError) as raised:
+        write_and_fail()
     assert raised.value is mine
     with reading(engine) as connection:
         assert connection.scalar(text("SELECT count(*) FROM t")) == 0
@@ -107,5 +112,3 @@ def test_sqlite_keeps_foreign_keys_and_puts_every_commit_on_the_disk(tmp_path: P
         pragmas = [connection.scalar(text(f"PRAGMA {p}")) for p in ("journal_mode", "foreign_keys", "synchronous")]
     assert pragmas == ["wal", 1, 2]
     engine.dispose()
-    bare = create_engine(f"sqlite:///{tmp_path}/springtide.db")
-    bare.dispose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -39,6 +39,10 @@ verdicts = st.builds(Verdict, loss=numbers, comparisons=st.lists(comparisons, ma
 steps = st.builds(Step, name=st.text(), started=times, seconds=st.none() | numbers, result=plain)
 runs = st.builds(
     Run,
+    id=st.text(),
+    model=st.text(),
+    state=st.sampled_from(["running", "succeeded", "failed", "cancelled"]),
+    version=st.none() | st.integers(1),
     reasons=st.lists(st.text()).map(tuple),
     started=times,
     finished=st.none() | times,

@@ -117,6 +117,12 @@ def test_missing_columns_are_refused_by_name() -> None:
     assert error.what.startswith("no column open, close; found: unique_id, ds, opn")
 
 
+def test_a_column_of_another_kind_is_refused_by_its_type() -> None:
+    lists = candles(close=[[1.0], [2.0], [3.0]])
+    assert refusal(lists).what == "column close holds List(Float64), not numbers"
+    assert refusal(candles(ds=["1", "2", "3"])).what == "column ds holds String, not times"
+
+
 def test_plain_series_may_be_negative_but_not_infinite() -> None:
     rows = pl.DataFrame({"unique_id": "A", "ds": [DAY, DAY + timedelta(days=1)], "y": [-1.0, 0.0]})
     assert check(rows, where="a.csv", schema=PLAIN).equals(rows)

@@ -82,6 +82,9 @@ def _take(sheet: Sheet, mapped: Mapped) -> pl.DataFrame:
 
 def _with_times(cells: pl.DataFrame, where: str) -> pl.DataFrame:
     """Read `ds`, and refuse the first row that names no time."""
+    kind = cells.schema[TIME]
+    if not (kind in (pl.String, pl.Date) or kind.is_numeric() or isinstance(kind, pl.Datetime)):
+        raise BadRows(f"{TIME} holds {kind}, not times", where=where, do="map another column in the source's columns")
     times = read_times(cells[TIME])
     bad = times.is_null().arg_true()
     if not bad.is_empty():
@@ -98,7 +101,7 @@ def _name_series(rows: pl.DataFrame, sheet: Sheet, mapped: Mapped, series: str |
     """The series from its column, else from the settings, else from the file's name."""
     if SERIES in rows.columns:
         if not mapped.format.pairs:
-            return rows.with_columns(pl.col(SERIES).cast(pl.String))
+            return rows
         spelled = {name: spell_pair(name) for name in rows[SERIES].drop_nulls().unique()}
         return rows.with_columns(pl.col(SERIES).replace(spelled))
     name = series or pair_in_name(sheet.stem)

@@ -88,16 +88,14 @@ class FilesSource:
         files = self._list_files()
         if not files:
             yield Batch(CANDLES.to_frame(), {}, note=f"no CSV, Parquet, xlsx or zip in {self._path} yet")
-        sizes = [file.stat().st_size for file in files]
-        for at, file in enumerate(files):
+        for at, file in enumerate(files, 1):
             data = _read(file)
             if data is None:
                 yield Batch(CANDLES.to_frame(), {}, note=f"{file.name}: being written, left for the next call")
                 continue
             digest = f"files:{hashlib.sha256(data).hexdigest()}"
             if mark(digest) is None:
-                done = sum(sizes[: at + 1]) / max(1, sum(sizes))
-                yield self._batch(file, data, digest=digest, done=done)
+                yield self._batch(file, data, digest=digest, done=at / len(files))
 
     def _list_files(self) -> list[Path]:
         if self._path.is_file():
@@ -140,7 +138,7 @@ class FilesSource:
         step_s = infer_step(rows, where=where, step_s=self._step_s) or step_in_name(stem)
         if step_s is None:
             raise BadRows(
-                "a single row does not say how long a step is",
+                "no series has two rows, so they do not say how long a step is",
                 where=where,
                 do=f'set timeframe = "1h" in [sources.{self.name}]',
             )

@@ -38,13 +38,13 @@ def read_times(raw: pl.Series) -> pl.Series:
         return aware.dt.cast_time_unit("us")
     if raw.dtype.is_numeric():
         return _from_epoch(raw)
-    return _from_text(raw.cast(pl.String).str.strip_chars())
+    return _from_text(raw.str.strip_chars())
 
 
 def _from_epoch(raw: pl.Series) -> pl.Series:
     """Epochs, each in the unit its size tells."""
-    # Whole numbers stay whole: nanoseconds do not fit a float.
-    numbers = raw.to_frame("n").lazy()
+    # Whole numbers stay whole: nanoseconds do not fit a float. 64 bits: seconds times a million do not fit 32.
+    numbers = raw.cast(pl.Int64 if raw.dtype.is_integer() else pl.Float64, strict=False).to_frame("n").lazy()
     n = pl.col("n")
     scaled = [pl.when(n.is_between(low, high, closed="left")).then(n * factor) for low, high, factor in _EPOCHS]
     nanoseconds = pl.when(n.is_between(1e17, 9e18)).then(n // 1_000)
@@ -56,7 +56,7 @@ def _from_text(text: pl.Series) -> pl.Series:
     """Epochs written as text, or ISO 8601; one odd row does not change how the others are read."""
     times = _from_epoch(_numbers(text))
     rest = text.set(times.is_not_null(), None)
-    if rest.null_count() == text.null_count() + times.is_not_null().sum() == text.len():
+    if rest.null_count() == rest.len():
         return times
     iso = (
         rest.str.replace(r"^(\d{4})/(\d\d?)/", "$1-$2-")

@@ -1,0 +1,398 @@
+"""What the server answers, one method per verb; the same for HTTP and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
+from springtide.domain.rows import SERIES, TIME
+from springtide.domain.units import format_span
+from springtide.serving.shelf import Shelf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from springtide.app.home import Home
+    from springtide.domain.model import JournalEntry, Version
+    from springtide.domain.run import Run
+    from springtide.serving.live import Answer, Model
+    from springtide.serving.session import TensorForm
+    from springtide.serving.shelf import Place
+
+__all__ = ["Answers", "utc_now"]
+
+STALE_STEPS = 3  # newest rows older than this many steps are worth a warning
+_MILLISECONDS = 100_000_000_000  # epoch seconds reach this in the year 5138, epoch milliseconds did in 1973
+
+_DATATYPES = {"float64": "FP64", "float32": "FP32", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
+_DTYPES = {datatype: dtype for dtype, datatype in _DATATYPES.items()}
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+class Answers:
+    """Everything the server can be asked; `shelf` must be looked after by the caller (see `watching`)."""
+
+    def __init__(self, home: Home, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self.home, self.clock = home, clock
+        self.shelf = Shelf(
+            home.settings.models, registry=home.registry, lake=home.lake, codecs=home.codecs, clock=clock
+        )
+
+    # what there is
+
+    def ready(self) -> dict[str, list[str]]:
+        """The models that serve, and those that do not yet; raises `NotReady` when none does."""
+        serving = [name for name, place in self.shelf.places.items() if place.live.now is not None]
+        missing = [name for name in self.shelf.places if name not in serving]
+        if not serving:
+            raise NotReady(
+                f"no model serves yet; missing: {', '.join(missing) or 'none is configured'}",
+                where="springtide.toml, [models]",
+                do=f"run `springtide retrain {missing[0]}`" if missing else "add a [models.NAME] section",
+            )
+        return {"serving": serving, "missing": missing}
+
+    def models(self) -> list[dict[str, Any]]:
+        """The models of the settings, each with what serves."""
+        return [self._card(place) for place in self.shelf.places.values()]
+
+    def model(self, name: str) -> dict[str, Any]:
+        """One model: its settings, what serves, what was refused, and how fresh its rows are."""
+        place = self.shelf.place(name)
+        now = place.live.now
+        serving: dict[str, Any] | None = None
+        if now is not None:
+            version = now.model.version
+            manifest = version.manifest
+            serving = {
+                "version": version.number,
+                "run": manifest.run,
+                "created": manifest.created,
+                "code": manifest.code,
+                "snapshot": manifest.snapshot,
+                "metrics": manifest.metrics,
+                "signature": manifest.signature,
+                "verdict": version.verdict,
+            }
+        return self._card(place) | {
+            "champion": self.home.registry.champions().get(name),
+            "serving": serving,
+            "settings": place.settings.model_dump(mode="json"),
+            "rows": None
+            if now is None or now.rows is None
+            else {"table": now.rows.table, "version": now.rows.version, "newest": _newest(now.rows.columns[TIME])},
+            "rows_problem": place.rows_problem,
+            "swaps": place.live.swaps,
+            "refusals": place.refusals,
+        }
+
+    def versions(self, name: str) -> list[Version]:
+        """All versions of a model, newest first."""
+        self._check_known(name)
+        return self.home.registry.versions(name)
+
+    def journal(self, name: str) -> list[JournalEntry]:
+        """Who served when, newest first."""
+        self._check_known(name)
+        return self.home.registry.journal(name)
+
+    def runs(self, model: str | None = None, *, limit: int = 50) -> list[Run]:
+        """The newest runs of one model or of all, newest first."""
+        if model is not None:
+            self._check_known(model)
+        return self.home.registry.runs(model, limit)
+
+    def run(self, run: str) -> Run:
+        """The run of that id."""
+        return self.home.registry.run(run)
+
+    def tables(self) -> list[dict[str, Any]]:
+        """The tables of the lake, with their newest version."""
+        lake = self.home.lake
+        tables = [lake.table(name) for name in lake.names()]
+        return [
+            {"table": table.name, "version": table.version(), "step_s": table.step_s, "key": table.key}
+            for table in tables
+        ]
+
+    # forecasts
+
+    def forecast(self, name: str, series: Sequence[str] = ()) -> dict[str, Any]:
+        """What the champion says of these series (all it knows when none is named), from the newest rows of the table.
+
+        The forecast itself was worked out when the rows came; this only looks it up.
+        """
+        place = self.shelf.place(name)
+        now = place.now
+        asked = tuple(dict.fromkeys(series)) or tuple(now.forecasts)
+        answers = now.forecast(asked)
+        return self._answer(place, now.model, answers, asked, rows_from="lake")
+
+    def predict(self, name: str, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """What the champion says of rows that the caller brings: a list of records, or a mapping of columns.
+
+        ``ds`` is a time with its zone (RFC 3339 when it is text), or seconds since 1970 UTC.
+
+        Raises
+        ------
+        BadRows
+            If a row lacks a column, or holds what is no time or no number.
+        TooFewRows
+            If a series is shorter than the model's window.
+        """
+        place = self.shelf.place(name)
+        model = place.now.model
+        columns = _columns(rows, where=f"rows sent to model {name}")
+        answer = model.predict(columns)
+        asked = tuple(dict.fromkeys(answer.columns[SERIES]))
+        return self._answer(place, model, [answer], asked, rows_from="request")
+
+    def infer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the bare graph: tensors in and out, as the Open Inference Protocol (version 2) writes them.
+
+        Source: https://github.com/kserve/open-inference-protocol
+        """
+        model = self.shelf.place(name).now.model
+        feeds = {tensor["name"]: _array(tensor, where=f"inputs sent to model {name}") for tensor in request["inputs"]}
+        outputs = dict(zip((form.name for form in model.session.outputs), model.session.run(feeds), strict=True))
+        wanted = [output["name"] for output in request.get("outputs") or ()] or list(outputs)
+        if unknown := [output for output in wanted if output not in outputs]:
+            raise BadRows(
+                f"the graph has no output {unknown[0]!r}", where=f"model {name}", do=did_you_mean(unknown[0], outputs)
+            )
+        answer = {
+            "model_name": name,
+            "model_version": str(model.version.number),
+            "outputs": [_tensor(output, outputs[output]) for output in wanted],
+        }
+        return answer | ({"id": request["id"]} if request.get("id") else {})
+
+    def metadata(self, name: str) -> dict[str, Any]:
+        """What `infer` takes and gives, as the Open Inference Protocol writes it."""
+        model = self.shelf.place(name).now.model
+        return {
+            "name": name,
+            "versions": [str(model.version.number)],
+            "platform": "onnxruntime_onnx",
+            "inputs": [_form(form) for form in model.session.inputs],
+            "outputs": [_form(form) for form in model.session.outputs],
+        }
+
+    # who serves
+
+    def promote(self, name: str, number: int, *, by: str) -> JournalEntry:
+        """Let a version serve because a person says so; it is proven first, and serves here when this returns."""
+        self.shelf.place(name)
+        version = self.home.registry.version(name, number)
+        self.shelf.prove(version)
+        verdict = version.verdict
+        entry = self.home.registry.promote(
+            name,
+            number,
+            run=None,
+            by=by,
+            reason="promoted by hand",
+            at=self.clock(),
+            warning=None if verdict.promote else f"promoted by hand against the verdict: {verdict.reason}",
+        )
+        self.shelf.look()
+        return entry
+
+    def rollback(self, name: str, *, by: str, to: int | None = None) -> JournalEntry:
+        """Let the champion before this one (or the earlier champion `to`) serve again."""
+        self._check_known(name)
+        entry = self.home.registry.rollback(name, by=by, reason="rolled back by hand", at=self.clock(), to=to)
+        self.shelf.look()
+        return entry
+
+    # the parts of an answer
+
+    def _check_known(self, name: str) -> None:
+        if name not in self.shelf.places and name not in (known := self.home.registry.models()):
+            raise NotFound(
+                f"there is no model {name!r}",
+                where="springtide.toml and the registry",
+                do=did_you_mean(name, {*self.shelf.places, *known}),
+            )
+
+    def _card(self, place: Place) -> dict[str, Any]:
+        now = place.live.now
+        return {
+            "model": place.name,
+            "task": place.settings.task,
+            "table": place.settings.table,
+            "series": [] if now is None else list(now.forecasts or now.model.series),
+            "version": None if now is None else now.model.version.number,
+            "verdict": None if now is None else now.model.version.verdict.reason,
+            "warning": None if now is None else now.model.warning,
+            "refusal": None if place.refusal is None else asdict(place.refusal),
+        }
+
+    def _answer(
+        self, place: Place, model: Model, answers: Sequence[Answer], asked: Sequence[str], *, rows_from: str
+    ) -> dict[str, Any]:
+        version = model.version
+        snapshot = version.manifest.snapshot
+        cutoff = max(answer.columns["cutoff"][-1] for answer in answers) if answers else None
+        return {
+            "model": place.name,
+            "version": version.number,
+            "series": list(asked),
+            "cutoff": cutoff,
+            "rows": rows_from,
+            "run": version.manifest.run,
+            "verdict": version.verdict.reason,
+            "warning": self._warning(place, model, answers),
+            "snapshot": {
+                "table": snapshot.table,
+                "version": snapshot.version,
+                "rows": snapshot.rows,
+                "first": snapshot.first,
+                "last": snapshot.last,
+                "sha256": snapshot.sha256,
+            },
+            "columns": _joined([answer.columns for answer in answers]),
+        }
+
+    def _warning(self, place: Place, model: Model, answers: Sequence[Answer]) -> str | None:
+        """All that a reader of the forecast should know before trusting it, in one text."""
+        said = [model.warning] if model.warning else []
+        if (refusal := place.refusal) is not None:
+            said.append(
+                f"{place.name}@{refusal.version} was refused ({refusal.what}), {model.version.name} goes on serving"
+            )
+        for answer in answers:
+            said += [
+                f"{series}: {steps} steps of the window had no row and were filled"
+                for series, steps in answer.filled_steps.items()
+                if steps
+            ]
+            said += self._staleness(model, answer)
+        return "; ".join(said) or None
+
+    def _staleness(self, model: Model, answer: Answer) -> list[str]:
+        step_s = model.signature.get("step_s")
+        if step_s is None:
+            return []
+        limit, now = timedelta(seconds=STALE_STEPS * step_s), self.clock()
+        newest = dict(zip(answer.columns[SERIES], answer.columns["cutoff"], strict=True))
+        return [
+            f"{series}: the newest row is of {cutoff:%Y-%m-%d %H:%M} UTC, over {STALE_STEPS} steps of "
+            f"{format_span(timedelta(seconds=step_s))} ago"
+            for series, cutoff in newest.items()
+            if now - cutoff > limit
+        ]
+
+
+def _newest(seconds: NDArray[np.int64]) -> datetime | None:
+    return datetime.fromtimestamp(int(seconds.max()), UTC) if len(seconds) else None
+
+
+def _joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
+    if not parts:
+        return {}
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+
+def _columns(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], *, where: str) -> dict[str, NDArray[Any]]:
+    """Rows as a codec takes them; every value of every row is looked at."""
+    columns = _turned(rows, where)
+    for name in (SERIES, TIME):
+        if name not in columns:
+            raise BadRows(f"no column {name!r}", where=where, do=f"send {SERIES}, {TIME} and the values")
+    sizes = {name: len(values) for name, values in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise BadRows(f"columns of different lengths: {sizes}", where=where, do="send one value per row and column")
+    if not sizes[TIME]:
+        raise BadRows("no rows", where=where, do="send at least as many rows as the model's window")
+    arrays: dict[str, NDArray[Any]] = {
+        SERIES: np.array([_text(value, row, where) for row, value in enumerate(columns[SERIES], 1)], dtype=np.str_),
+        TIME: np.array([_seconds(value, row, where) for row, value in enumerate(columns[TIME], 1)], dtype=np.int64),
+    }
+    for name, values in columns.items():
+        if name not in arrays:
+            numbers = [_number(value, name, row, where) for row, value in enumerate(values, 1)]
+            arrays[name] = np.array(numbers, dtype=np.float64)
+    return arrays
+
+
+def _turned(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], where: str) -> Mapping[str, Sequence[Any]]:
+    """Records as columns; all records have the names of the first."""
+    if isinstance(rows, Mapping):
+        return rows
+    names = list(rows[0]) if rows else [SERIES, TIME]
+    for row, record in enumerate(rows, 1):
+        if record.keys() != set(names):
+            odd = sorted(record.keys() ^ set(names))
+            raise BadRows(
+                f"row {row} and row 1 do not have the same columns: {odd}", where=where, do="send the same in every row"
+            )
+    return {name: [record[name] for record in rows] for name in names}
+
+
+def _text(value: Any, row: int, where: str) -> str:
+    if not isinstance(value, str):
+        raise BadRows(f"row {row}: {SERIES} is {value!r}", where=where, do="send a name: BTC/USDT")
+    return value
+
+
+def _number(value: Any, name: str, row: int, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadRows(f"row {row}: {name} is {value!r}", where=where, do="send a number")
+    return float(value)
+
+
+def _seconds(value: Any, row: int, where: str) -> int:
+    """Seconds since 1970 UTC of a time as people send it."""
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError:
+            moment = None
+    if isinstance(moment, datetime) and moment.tzinfo is not None:
+        moment = moment.timestamp()
+    whole = isinstance(moment, int | float) and not isinstance(moment, bool) and moment == moment // 1
+    if not whole or abs(moment) >= _MILLISECONDS:
+        raise BadRows(
+            f"row {row}: {TIME} is {value!r}",
+            where=where,
+            do="send a time with its zone, 2024-01-31T13:00:00Z, or whole seconds since 1970 UTC",
+        )
+    return int(moment)
+
+
+def _array(tensor: Mapping[str, Any], *, where: str) -> NDArray[Any]:
+    """A tensor of the protocol: `data` is flat or nested, in row-major order."""
+    name, datatype = tensor["name"], tensor["datatype"]
+    if datatype not in _DTYPES:
+        raise BadRows(f"input {name!r} has the datatype {datatype!r}", where=where, do=did_you_mean(datatype, _DTYPES))
+    try:
+        return np.asarray(tensor["data"], dtype=_DTYPES[datatype]).reshape(tensor["shape"])
+    except (ValueError, TypeError, OverflowError) as error:
+        raise BadRows(
+            f"input {name!r} is not a tensor of {datatype} with the shape {tensor['shape']}: {error}",
+            where=where,
+            do="send as many numbers as the shape holds",
+        ) from error
+
+
+def _tensor(name: str, array: NDArray[Any]) -> dict[str, Any]:
+    datatype = _DATATYPES[str(array.dtype)]
+    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": array.ravel().tolist()}
+
+
+def _form(form: TensorForm) -> dict[str, Any]:
+    shape = [-1 if size is None else size for size in form.shape]
+    return {"name": form.name, "datatype": _DATATYPES[str(form.dtype)], "shape": shape}

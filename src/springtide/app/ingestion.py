@@ -1,0 +1,141 @@
+"""Brings rows from sources into tables, a batch and a commit at a time."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from springtide.domain.errors import NotFound, did_you_mean
+from springtide.settings.words import ExchangeSource, FilesSource, SimulatorSource
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+
+    from springtide.app.home import Home
+    from springtide.domain.rows import Gap
+    from springtide.lake.tables import Lake
+    from springtide.sources.seam import Source
+
+__all__ = ["Brought", "ingest", "ingest_file", "sources_of"]
+
+MARKET_START = datetime(2024, 1, 1, tzinfo=UTC)  # fixed, so that the simulated past is the same at every call
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What came of bringing in one source; `version` is None when the table does not exist yet."""
+
+    source: str
+    table: str
+    version: int | None
+    new: int = 0
+    corrected: int = 0
+    unchanged: int = 0
+    gaps: tuple[Gap, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+
+def ingest(home: Home, source: str, *, now: Callable[[], datetime], told: Callable[[Brought, float], None]) -> Brought:
+    """Bring in what is new of a source of springtide.toml."""
+    if source not in home.settings.sources:
+        raise NotFound(
+            f"there is no source {source!r}", where="springtide.toml", do=did_you_mean(source, home.settings.sources)
+        )
+    settings = home.settings.sources[source]
+    with _open(source, settings, now=now) as opened:
+        return _bring(home.lake, opened, settings.table or source, told=told)
+
+
+def ingest_file(
+    home: Home,
+    path: Path,
+    *,
+    table: str,
+    columns: Mapping[str, str],
+    series: str | None,
+    timeframe: str | None,
+    now: Callable[[], datetime],
+    told: Callable[[Brought, float], None],
+) -> Brought:
+    """Bring in one file or folder that springtide.toml does not name."""
+    settings = FilesSource(kind="files", path=str(path), columns=dict(columns), series=series, timeframe=timeframe)
+    with _open(path.name, settings, now=now) as opened:
+        return _bring(home.lake, opened, table, told=told)
+
+
+def sources_of(home: Home, table: str) -> list[str]:
+    """The sources that feed a table."""
+    return [name for name, source in home.settings.sources.items() if (source.table or name) == table]
+
+
+def _bring(lake: Lake, source: Source, name: str, *, told: Callable[[Brought, float], None]) -> Brought:
+    """Store each batch with its marks in one commit, so that a stop anywhere loses nothing and doubles nothing."""
+    table = lake.open(name) if name in lake.names() else None
+    brought = Brought(source.name, name, None if table is None else table.version())
+    for batch in source.batches(lambda mark: None if table is None else table.mark(mark)):
+        table = lake.open(name, step_s=source.step_s())
+        written = table.write(batch.rows, marks=batch.marks)
+        brought = Brought(
+            source.name,
+            name,
+            written.version,
+            brought.new + written.new,
+            brought.corrected + written.corrected,
+            brought.unchanged + written.unchanged,
+            brought.gaps + batch.gaps,
+            brought.notes + ((batch.note,) if batch.note and batch.note not in brought.notes else ()),
+        )
+        told(brought, batch.done)
+    return brought
+
+
+def _open(
+    name: str, settings: ExchangeSource | SimulatorSource | FilesSource, *, now: Callable[[], datetime]
+) -> AbstractContextManager[Source]:
+    """The source behind its settings; what is heavy is imported for the kind that needs it."""
+    match settings:
+        case FilesSource():
+            from springtide.sources.files.source import FilesSource as Files  # noqa: PLC0415 # each kind alone
+
+            return nullcontext(
+                Files(
+                    Path(settings.path),
+                    name=name,
+                    now=now,
+                    columns=settings.columns,
+                    series=settings.series,
+                    timeframe=settings.timeframe,
+                )
+            )
+        case ExchangeSource():
+            from springtide.sources.exchange import ExchangeSource as Exchange  # noqa: PLC0415 # ccxt costs 0.5 s
+
+            return nullcontext(Exchange(settings, name=name, now=now))
+        case SimulatorSource():
+            return _simulated(name, settings, now=now)
+
+
+@contextmanager
+def _simulated(name: str, settings: SimulatorSource, *, now: Callable[[], datetime]) -> Iterator[Source]:
+    """A simulated exchange on loopback for as long as its candles are being fetched."""
+    from springtide.sources.exchange import ExchangeSource as Exchange  # noqa: PLC0415 # ccxt costs 0.5 s
+    from springtide.sources.simulator.market import Market  # noqa: PLC0415 # belongs to this kind alone
+    from springtide.sources.simulator.server import simulated_exchange  # noqa: PLC0415
+
+    market = Market(settings.symbols, seed=settings.seed, start=MARKET_START, base=settings.timeframe)
+    with simulated_exchange(market, clock=now) as exchange:
+        speaks_binance = ExchangeSource(
+            kind="exchange",
+            exchange="binance",
+            symbols=settings.symbols,
+            timeframe=settings.timeframe,
+            history=settings.history,
+            overlap=settings.overlap,
+            url=exchange.url,
+        )
+        yield Exchange(speaks_binance, name=name, now=now)

@@ -1,0 +1,218 @@
+"""The models that this process serves, kept at what the registry and the lake say."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from springtide.domain.errors import ModelRefused, NotFound, NotReady, SpringtideError, StoreFailed, did_you_mean
+from springtide.serving.live import Live, open_model
+from springtide.serving.rows import read_newest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from springtide.domain.model import Version
+    from springtide.lake.tables import Lake
+    from springtide.lake.table import Table
+    from springtide.registry.registry import Registry
+    from springtide.serving.live import Answering, Model
+    from springtide.serving.rows import Rows, Want
+    from springtide.serving.session import Probe
+    from springtide.settings.words import Model as ModelSettings
+    from springtide.tasks.seam import Codec
+
+__all__ = ["Place", "Refusal", "Shelf"]
+
+T = TypeVar("T")
+logger = logging.getLogger("springtide.serving")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A version that may not serve here, and why."""
+
+    version: int
+    at: datetime
+    what: str
+    where: str
+    do: str
+
+
+class Place:
+    """One model's place on the shelf: what answers, what was refused, what its rows are like."""
+
+    def __init__(self, name: str, settings: ModelSettings) -> None:
+        self.name, self.settings = name, settings
+        self.live = Live()
+        self.refusal: Refusal | None = None  # of the version that should serve now
+        self.rows_problem: str | None = None
+        self.refusals = 0
+
+    @property
+    def now(self) -> Answering:
+        """What answers; raises `NotReady` when nothing does."""
+        if (now := self.live.now) is not None:
+            return now
+        if (refusal := self.refusal) is not None:
+            raise NotReady(
+                f"nothing serves: {self.name}@{refusal.version} was refused: {refusal.what}",
+                where=refusal.where,
+                do=refusal.do,
+            )
+        raise NotReady(
+            f"no version of {self.name!r} serves yet",
+            where=f"model {self.name}",
+            do=f"run `springtide retrain {self.name}`",
+        )
+
+
+class Shelf:
+    """The models of the settings, each with the version that the registry calls its champion.
+
+    A champion that is damaged or does not reproduce its own answers never serves: the version before it goes on, and
+    the refused one is not tried again until the champion changes. While the database or the store does not answer,
+    everything goes on as it is.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, ModelSettings],
+        *,
+        registry: Registry,
+        lake: Lake,
+        codecs: Mapping[str, Codec],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.places = {name: Place(name, settings) for name, settings in models.items()}
+        self._registry, self._lake, self._codecs, self._clock = registry, lake, codecs, clock
+        self._tables: dict[str, Table] = {}
+        self._said: dict[str, str] = {}  # what was last logged about what: a lasting failure is said once
+        self._looking = threading.Lock()
+
+    def place(self, name: str) -> Place:
+        """The place of a model; raises `NotFound`."""
+        if name not in self.places:
+            raise NotFound(f"there is no model {name!r}", where="springtide.toml", do=did_you_mean(name, self.places))
+        return self.places[name]
+
+    def look(self) -> None:
+        """Look once for new champions and new rows, and take them; what fails is logged, and leaves the rest alone."""
+        with self._looking:
+            champions = self._trying("champions", self._registry.champions) or {}
+            for place in self.places.values():
+                if (number := champions.get(place.name)) is not None:
+                    self._trying(f"champion of {place.name}", lambda p=place, n=number: self._follow(p, n))
+                self._refresh(place)
+
+    def prove(self, version: Version) -> None:
+        """Open a version and check it against its probe, without serving it; raises `ModelRefused`."""
+        place = self.place(version.model)
+        Live().swap(*self._open(place, version), rows=lambda _: None)
+
+    # champions
+
+    def _follow(self, place: Place, number: int) -> None:
+        """Let the champion `number` serve, unless it does or has been refused."""
+        now, refusal = place.live.now, place.refusal
+        if now is not None and now.model.version.number == number:
+            place.refusal = None
+            return
+        if refusal is not None and refusal.version == number:
+            return
+        try:
+            self._swap(place, number)
+            place.refusal = None
+        except (ModelRefused, NotFound) as error:
+            place.refusals += 1
+            place.refusal = Refusal(number, self._clock(), error.what, error.where, error.do)
+            logger.error("%s@%d is refused and does not serve: %s", place.name, number, error)  # noqa: TRY400 - the error says what a person needs
+            if now is None:
+                self._fall_back(place, number)
+
+    def _fall_back(self, place: Place, refused: int) -> None:
+        """After a start with a refused champion: serve the champion before it, as if we had been running all along."""
+        earlier = [entry.serving for entry in self._registry.journal(place.name)]
+        for number in dict.fromkeys(n for n in earlier if n not in (None, refused)):
+            try:
+                return self._swap(place, number)
+            except (ModelRefused, NotFound) as error:
+                logger.warning("%s@%d cannot stand in: %s", place.name, number, error.what)
+        return None
+
+    def _swap(self, place: Place, number: int) -> None:
+        version = self._registry.version(place.name, number)
+        model, probe = self._open(place, version)
+        place.live.swap(model, probe, rows=lambda want: self._rows(place, want))
+        logger.info("%s serves", version.name)
+
+    def _open(self, place: Place, version: Version) -> tuple[Model, Probe]:
+        codec = self._codecs.get(version.manifest.task)
+        if codec is None:
+            raise ModelRefused(
+                f"{version.name} is of task {version.manifest.task!r}, which this server cannot serve",
+                where=f"model {place.name}",
+                do=did_you_mean(version.manifest.task, self._codecs),
+            )
+        return open_model(version, self._registry.read, codec, warning=self._warning(version))
+
+    def _warning(self, version: Version) -> str | None:
+        """What the journal said when the version came to serve; what the gate said, when it has not yet."""
+        entries = self._registry.journal(version.model)
+        said = next((entry.warning for entry in entries if entry.serving == entry.version == version.number), None)
+        return said or version.verdict.warning
+
+    # rows
+
+    def _refresh(self, place: Place) -> None:
+        """Read the table's newest rows when it has a new version."""
+        now = place.live.now
+        if now is not None:
+            rows = self._rows(place, now.model.want)
+            if rows is not None and rows is not now.rows:
+                place.live.refresh(rows)
+
+    def _rows(self, place: Place, want: Want) -> Rows | None:
+        """The newest rows as `want` asks for them; what is there already, when it is still true or no newer can be had."""
+        known = None if place.live.now is None else place.live.now.rows
+        usable = known if known is not None and known.want == want else None
+        try:
+            table = self._table(place.settings.table)
+            version = table.version()
+            rows = (
+                usable
+                if usable is not None and usable.version == version
+                else read_newest(table, want, version=version)
+            )
+        except SpringtideError as error:
+            place.rows_problem = error.what
+            self._say(f"rows of {place.name}", f"no newer rows for {place.name}: {error}")
+            return usable
+        place.rows_problem = None
+        self._said.pop(f"rows of {place.name}", None)
+        return rows
+
+    def _table(self, name: str) -> Table:
+        if name not in self._tables:
+            self._tables[name] = self._lake.table(name)
+        return self._tables[name]
+
+    # failures
+
+    def _trying(self, what: str, act: Callable[[], T]) -> T | None:
+        try:
+            done = act()
+        except (StoreFailed, NotReady) as error:
+            self._say(what, f"{what}: {error}")
+            return None
+        self._said.pop(what, None)
+        return done
+
+    def _say(self, about: str, text: str) -> None:
+        """Log a failure that is tried again every second, once for as long as it stays the same."""
+        if self._said.get(about) != text:
+            self._said[about] = text
+            logger.warning("%s", text)
