@@ -37,9 +37,8 @@ def load() -> pl.DataFrame:
     if file.exists():
         rows = pl.read_parquet(file).rename({"symbol": "unique_id", "timestamp": "ds"})
         return rows.with_columns(pl.col("ds").cast(MOMENT))
-    hours = pl.datetime_range(
-        datetime(2020, 1, 1), datetime(2020, 1, 1) + timedelta(hours=29_999), "1h", time_zone="UTC", eager=True
-    )
+    first = datetime(2020, 1, 1, tzinfo=UTC)
+    hours = pl.datetime_range(first, first + timedelta(hours=29_999), "1h", eager=True)
     one = pl.DataFrame({"ds": hours.cast(MOMENT)} | dict.fromkeys(CANDLE_VALUES, pl.Series(range(30_000)) / 7))
     names = [SERIES, *(f"S{number}/USDT" for number in range(32))]
     return pl.concat([one.select(pl.lit(name).alias("unique_id"), pl.all()) for name in names])

@@ -285,22 +285,25 @@ def test_a_late_correction_is_caught_by_the_overlap(market: Market) -> None:
     assert_frame_equal(right, expected)
 
 
-@given(
-    there=st.sets(st.integers(0, 40), min_size=1),
-    stored=st.booleans(),
-    settled=st.integers(-1, 40),
-    phase=st.integers(0, HOUR_MS - 1),
-)
-def test_missing_steps_are_those_between_two_candles_that_were_not_settled(
-    there: set[int], stored: bool, settled: int, phase: int
+@given(there=st.sets(st.integers(0, 40), min_size=1), before=st.none() | st.integers(0, 40), phase=st.integers(0, 9))
+def test_missing_steps_are_those_after_the_newest_known_candle_that_did_not_come(
+    there: set[int], before: int | None, phase: int
 ) -> None:
-    at = [phase + n * HOUR_MS for n in range(-1, 41)]
-    times = [at[n + 1] for n in sorted(there)]
-    series = _Series("BTC/USDT", at[1], before=at[0] if stored else None, stored=0, settled=at[settled + 1])
-    first = at[0] if stored else times[0]
-    expected = [t for t in at if first < t < times[-1] and t not in times and t > at[settled + 1]]
-    holes = series.missing(times, HOUR_MS)
-    assert [t for a, b in holes for t in range(a, b + 1, HOUR_MS)] == expected
+    times = [phase + n * HOUR_MS for n in sorted(there)]
+    series = _Series("BTC/USDT", times[0], before=None if before is None else phase + before * HOUR_MS)
+    first = min(there) if before is None else before
+    expected = [phase + n * HOUR_MS for n in range(first, max(there)) if n > first and n not in there]
+    assert [at for a, b in series.missing(times, HOUR_MS) for at in range(a, b + 1, HOUR_MS)] == expected
+
+
+def test_an_overlap_that_reaches_before_the_listing_is_no_gap(market: Market) -> None:
+    marks: dict[str, int] = {}
+    young = {"symbols": ("SOL/USDT",), "overlap": 10}
+    for hour in (2, 3):
+        with running(market, at=datetime(2024, 2, 20, hour, tzinfo=UTC)) as exchange:
+            collected = collect(a_source(exchange, **young), marks)
+        assert collected.gaps == []
+        assert collected.rows.height == hour
 
 
 # --- trouble ---------------------------------------------------------------------------------------------------------

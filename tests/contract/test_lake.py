@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -137,6 +138,23 @@ def test_writers_that_race_for_a_new_table_lose_nothing_and_double_nothing(lake:
     with ThreadPoolExecutor(len(batches)) as pool:
         list(pool.map(lambda rows: lake.open("binance").write(rows), batches))
     assert lake.table("binance").scan().collect().sort("ds", "unique_id").equals(candles(range(8)))
+
+
+def test_compaction_beside_a_writer_loses_no_row_and_brings_no_old_value_back(lake: Lake) -> None:
+    table = lake.open("binance", step_s=3600)
+    table.write(candles(range(1), close=0.0))
+
+    def correct_and_append() -> None:
+        for hour in range(1, 12):
+            table.write(pl.concat([candles(range(hour), close=hour), candles(range(hour, hour + 1), close=hour)]))
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(correct_and_append)
+        while not writing.done():
+            with suppress(Conflict):  # it says that the writer came first
+                table.compact()
+        writing.result()
+    assert table.scan().collect().sort("ds", "unique_id").equals(candles(range(12), close=11.0))
 
 
 class Meddling(dict[str, int]):

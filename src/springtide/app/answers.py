@@ -13,9 +13,12 @@ from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.rows import SERIES, TIME
 from springtide.domain.units import format_span
 from springtide.serving.shelf import Shelf
+from springtide.serving.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+    from threading import Event
 
     from numpy.typing import NDArray
 
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from springtide.serving.session import TensorForm
     from springtide.serving.shelf import Place
 
-__all__ = ["Answers", "utc_now"]
+__all__ = ["Answers", "utc_now", "watch"]
 
 STALE_STEPS = 3  # newest rows older than this many steps are worth a warning
 _MILLISECONDS = 100_000_000_000  # epoch seconds reach this in the year 5138, epoch milliseconds did in 1973
@@ -38,6 +41,11 @@ _DTYPES = {datatype: dtype for dtype, datatype in _DATATYPES.items()}
 def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
+
+
+def watch(answers: Answers, *, poll_s: float, stop: Event) -> AbstractContextManager[None]:
+    """Look for new champions and new rows, first now and then every `poll_s` seconds, until the block is left."""
+    return watching(answers.shelf.look, poll_s=poll_s, stop=stop)
 
 
 class Answers:
@@ -250,7 +258,7 @@ class Answers:
             "version": version.number,
             "series": list(asked),
             "cutoff": cutoff,
-            "rows": rows_from,
+            "rows_from": rows_from,
             "run": version.manifest.run,
             "verdict": version.verdict.reason,
             "warning": self._warning(place, model, answers),

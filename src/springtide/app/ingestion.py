@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,7 +37,6 @@ class Brought:
     unchanged: int = 0
     gaps: tuple[Gap, ...] = ()
     notes: tuple[str, ...] = ()
-
 
 
 def ingest(home: Home, source: str, *, now: Callable[[], datetime], told: Callable[[Brought, float], None]) -> Brought:
@@ -75,23 +74,28 @@ def sources_of(home: Home, table: str) -> list[str]:
 
 def _bring(lake: Lake, source: Source, name: str, *, told: Callable[[Brought, float], None]) -> Brought:
     """Store each batch with its marks in one commit, so that a stop anywhere loses nothing and doubles nothing."""
-    table = lake.open(name) if name in lake.names() else None
-    brought = Brought(source.name, name, None if table is None else table.version())
-    for batch in source.batches(lambda mark: None if table is None else table.mark(mark)):
-        table = lake.open(name, step_s=source.step_s())
-        written = table.write(batch.rows, marks=batch.marks)
-        brought = Brought(
-            source.name,
-            name,
-            written.version,
-            brought.new + written.new,
-            brought.corrected + written.corrected,
-            brought.unchanged + written.unchanged,
-            brought.gaps + batch.gaps,
-            brought.notes + ((batch.note,) if batch.note and batch.note not in brought.notes else ()),
-        )
+
+    def mark(of: str) -> int | None:
+        return lake.table(name).mark(of) if name in lake.names() else None
+
+    brought = Brought(source.name, name, lake.table(name).version() if name in lake.names() else None)
+    for batch in source.batches(mark):
+        brought = replace(brought, gaps=brought.gaps + batch.gaps, notes=_with_note(brought.notes, batch.note))
+        if batch.rows.height or batch.marks:
+            written = lake.open(name, step_s=source.step_s()).write(batch.rows, marks=batch.marks)
+            brought = replace(
+                brought,
+                version=written.version,
+                new=brought.new + written.new,
+                corrected=brought.corrected + written.corrected,
+                unchanged=brought.unchanged + written.unchanged,
+            )
         told(brought, batch.done)
     return brought
+
+
+def _with_note(notes: tuple[str, ...], note: str) -> tuple[str, ...]:
+    return notes if not note or note in notes else (*notes, note)
 
 
 def _open(

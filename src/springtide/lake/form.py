@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 from springtide.domain.errors import BadRows
 from springtide.domain.rows import KEY
+from springtide.domain.units import format_span
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -40,7 +42,7 @@ def check_same_form(stored: Form, wanted: Form, *, where: str) -> None:
     """Refuse to mix hours with minutes, or rows that are named otherwise, in one table."""
     if stored.step_s != wanted.step_s:
         raise BadRows(
-            f"mixed timeframes: the table has a row every {stored.step_s} s, the rows come every {wanted.step_s} s",
+            f"mixed timeframes: the table has {_spacing(stored.step_s)}, the incoming rows have {_spacing(wanted.step_s)}",
             where=where,
             do="write rows of another timeframe to a table of their own",
         )
@@ -50,3 +52,7 @@ def check_same_form(stored: Form, wanted: Form, *, where: str) -> None:
             where=where,
             do="write rows with another key to a table of their own",
         )
+
+
+def _spacing(step_s: int | None) -> str:
+    return "no fixed step" if step_s is None else f"a row every {format_span(timedelta(seconds=step_s))}"

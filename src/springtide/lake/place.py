@@ -28,26 +28,32 @@ _CLIENT_OPTION = "allow_http"  # obstore keeps options of the connection apart; 
 
 
 @contextmanager
-def store_failures(where: str) -> Iterator[None]:
-    """Say what a disk or an object store that gave up means to a person."""
+def store_failures(where: str, *, state: str = "nothing was written") -> Iterator[None]:
+    """Say what a disk or an object store that gave up means to a person; `state` is how it left the table."""
     try:
         yield
     except CommitFailedError:  # a race, which the caller runs again
         raise
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"files of this version are gone ({_in_one_line(str(error))})",
+            where=where,
+            do="take a newer version; a vacuum keeps the files of the versions it is told to keep",
+        ) from error
     except (DeltaError, OSError, ObstoreError, pl.exceptions.ComputeError) as error:
         text = _in_one_line(str(error))
         if isinstance(error, pl.exceptions.ComputeError) and "object-store error" not in text:
             raise
         if _FULL.search(text):
             raise StoreFailed(
-                f"the disk is full, nothing was written ({text})",
+                f"the disk is full, {state} ({text})",
                 where=where,
                 do="free some space and run the same command again",
             ) from error
         raise StoreFailed(
-            f"the store could not take or give bytes ({text})",
+            f"the store could not take or give bytes, {state} ({text})",
             where=where,
-            do="check that the place can be reached, read and written; nothing was changed",
+            do="check that the place can be reached, read and written",
         ) from error
 
 

@@ -7,7 +7,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    PostCommitHookProperties,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from springtide.domain.errors import Conflict, NotFound, SettingsError, StoreFailed, TooFewRows, did_you_mean
@@ -28,12 +35,13 @@ _ATTEMPTS = 30
 _CHUNK_ROWS = 500_000
 # A row group is the least that is read: small enough for the newest hours, large enough to compress.
 _FILES = WriterProperties(max_row_group_size=131_072, compression="ZSTD")
+_CHECKPOINT_VERSIONS = 50  # opening a table reads the log since the last checkpoint
+# After the commit, not as part of it: a disk that fills up in between must not make a write look undone.
+_NO_CHECKPOINT = PostCommitHookProperties(create_checkpoint=False)
 _CONFIGURATION = {
     # Delta forgets old versions after 30 days; a run of last year must still find its rows.
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
-    # Opening a table reads the log since the last checkpoint.
-    "delta.checkpointInterval": "50",
 }
 
 
@@ -112,21 +120,30 @@ class Table:
         """
         for attempt in range(_ATTEMPTS):
             delta = self.place.load(self.name)
+            before = -1 if delta is None else delta.version()
             try:
                 with store_failures(self.where):
-                    return self._write(delta, rows, marks or {})
+                    written = self._write(delta, rows, marks or {})
             except CommitFailedError as error:
-                self._check_was_overtaken(delta, error)
+                self._check_was_overtaken(before, error)
                 self.sleep(self.draw() * min(2.0, 0.02 * 2**attempt))
+            else:
+                if written.version > max(before, 0) and written.version % _CHECKPOINT_VERSIONS == 0:
+                    self._checkpoint(written.version)
+                return written
         raise Conflict(
             f"others wrote in between {_ATTEMPTS} times, nothing was written",
             where=self.where,
             do="run the same command again, or let fewer writers share the table",
         )
 
-    def _check_was_overtaken(self, delta: DeltaTable | None, error: CommitFailedError) -> None:
+    def _checkpoint(self, version: int) -> None:
+        with store_failures(self.where, state="the rows are written, the checkpoint of the log is not"):
+            self._at(version).create_checkpoint()
+
+    def _check_was_overtaken(self, version: int, error: CommitFailedError) -> None:
         """A commit may also fail for want of a right or of space; waiting would not help then."""
-        if self.version() == (-1 if delta is None else delta.version()):
+        if self.version() == version:
             raise StoreFailed(
                 f"the store refused a new version, nothing was written ({error})",
                 where=self.where,
@@ -172,16 +189,24 @@ class Table:
                 storage_options=self.place.storage,
                 writer_properties=_FILES,
                 commit_properties=commit,
+                post_commithook_properties=_NO_CHECKPOINT,
             )
         except DeltaError as error:
             if self.place.load(self.name) is None:
                 raise
-            raise CommitFailedError("somebody else created it") from error  # caught by _retrying
+            raise CommitFailedError("somebody else created it") from error  # caught by `write`
 
     def _apply(self, delta: DeltaTable, changes: Changes, commit: CommitProperties) -> None:
         if changes.corrected.is_empty():
             rows = _in_time_order(changes.new, self.key)
-            write_deltalake(delta, rows, mode="append", writer_properties=_FILES, commit_properties=commit)
+            write_deltalake(
+                delta,
+                rows,
+                mode="append",
+                writer_properties=_FILES,
+                commit_properties=commit,
+                post_commithook_properties=_NO_CHECKPOINT,
+            )
             return
         first, last = _span(changes.corrected)
         # The bounds keep the merge away from files that hold nothing to correct; rows outside them are the new ones.
@@ -194,6 +219,7 @@ class Table:
             target_alias="t",
             writer_properties=_FILES,
             commit_properties=commit,
+            post_commithook_properties=_NO_CHECKPOINT,
         ).when_matched_update_all().when_not_matched_insert_all().execute()
 
     def _commit(self, changes: Changes, marks: Mapping[str, int]) -> CommitProperties:
@@ -238,33 +264,33 @@ class Table:
         """All rows of a version, in no particular order."""
         return self._scan(self._at(version))
 
-    def snapshot(self, filter: Filter, version: int | None = None) -> Snapshot:  # noqa: A002 # the domain's own word
+    def snapshot(self, which: Filter, version: int | None = None) -> Snapshot:
         """Fix which rows a run learns from, by version and by the hash of every value.
 
         Raises
         ------
         NotFound
-            If a series that the filter names has no row.
+            If a series that `which` names has no row.
         TooFewRows
             If there is no row at all.
         """
         delta = self._at(version)
         with store_failures(self.where):
-            rows = self._scan(delta).filter(*_conditions(filter))
+            rows = self._scan(delta).filter(*_conditions(which))
             spans = rows.group_by(SERIES).agg(
                 pl.len().alias("rows"), pl.col(TIME).min().alias("first"), pl.col(TIME).max().alias("last")
             )
             found = spans.collect()
-            self._check_found(found, filter, delta)
+            self._check_found(found, which, delta)
             first, last, count = found["first"].min(), found["last"].max(), int(found["rows"].sum())
             assert isinstance(first, datetime)  # tells the type checker what `_check_found` made sure of
             assert isinstance(last, datetime)
             sha256 = fingerprint(rows.collect_schema(), _chunks(rows, self.key, first, last, count))
-        return Snapshot(self.name, delta.version(), filter, count, sha256, first, last)
+        return Snapshot(self.name, delta.version(), which, count, sha256, first, last)
 
-    def _check_found(self, found: pl.DataFrame, filter: Filter, delta: DeltaTable) -> None:  # noqa: A002 # see snapshot
-        span = f"from {filter.start or 'the first'} until {filter.end or 'the last'}"
-        if missing := sorted(set(filter.series) - set(found[SERIES])):
+    def _check_found(self, found: pl.DataFrame, which: Filter, delta: DeltaTable) -> None:
+        span = f"from {which.start or 'the first'} until {which.end or 'the last'}"
+        if missing := sorted(set(which.series) - set(found[SERIES])):
             known = self._scan(delta).select(pl.col(SERIES).unique()).collect().to_series().to_list()
             raise NotFound(
                 f"no rows of {', '.join(missing)} {span}",
@@ -297,7 +323,7 @@ class Table:
         with store_failures(self.where):
             return facts_of(self.scan(), self.key, self.step_s)
 
-    def newest(self, filter: Filter, *, steps: int) -> pl.DataFrame:  # noqa: A002 # the domain's own word
+    def newest(self, which: Filter, steps: int) -> pl.DataFrame:
         """The last `steps` rows of each series, sorted by series and time; fewer where there are no more.
 
         Reads backwards from the newest time, further only while a series lacks rows, so that a table of years
@@ -305,9 +331,9 @@ class Table:
         """
         delta = self._at(None)
         with store_failures(self.where):
-            rows = self._scan(delta).filter(*_conditions(filter))
-            tail = self._tail(rows, _file_span(delta, filter), set(filter.series), steps)
-            self._check_found(tail, filter, delta)
+            rows = self._scan(delta).filter(*_conditions(which))
+            tail = self._tail(rows, _file_span(delta, which), set(which.series), steps)
+            self._check_found(tail, which, delta)
         return tail.sort(self.key).group_by(SERIES, maintain_order=True).tail(steps).select(tail.columns)
 
     def _tail(
@@ -353,17 +379,17 @@ class Table:
         return pl.scan_delta(delta, storage_options=self.place.storage)
 
 
-def _conditions(filter: Filter) -> list[pl.Expr]:  # noqa: A002 # the domain's own word
-    for moment in (filter.start, filter.end):
+def _conditions(which: Filter) -> list[pl.Expr]:
+    for moment in (which.start, which.end):
         if moment is not None and moment.tzinfo is None:
             raise SettingsError(
                 f"{moment} does not say in which time zone", where="a filter of rows", do="give a time in UTC"
             )
-    conditions = [pl.col(SERIES).is_in(filter.series)] if filter.series else []
-    if filter.start is not None:
-        conditions.append(pl.col(TIME) >= filter.start.astimezone(UTC))
-    if filter.end is not None:
-        conditions.append(pl.col(TIME) < filter.end.astimezone(UTC))
+    conditions = [pl.col(SERIES).is_in(which.series)] if which.series else []
+    if which.start is not None:
+        conditions.append(pl.col(TIME) >= which.start.astimezone(UTC))
+    if which.end is not None:
+        conditions.append(pl.col(TIME) < which.end.astimezone(UTC))
     return conditions
 
 
@@ -377,14 +403,14 @@ def _span(rows: pl.DataFrame) -> tuple[datetime, datetime]:
     return first, last
 
 
-def _file_span(delta: DeltaTable, filter: Filter) -> tuple[datetime, datetime] | None:  # noqa: A002 # see snapshot
+def _file_span(delta: DeltaTable, which: Filter) -> tuple[datetime, datetime] | None:
     """The span of time in the files, by their statistics, cut to the filter; None where a file has none."""
     files = pl.DataFrame(delta.get_add_actions(flatten=True))
     least, most = f"min.{TIME}", f"max.{TIME}"
     if files.is_empty() or least not in files or files[least].has_nulls() or files[most].has_nulls():
         return None
     first, last = files.select(pl.col(least).min(), pl.col(most).max()).row(0)
-    return max(first, filter.start or first), min(last, filter.end or last)
+    return max(first, which.start or first), min(last, which.end or last)
 
 
 def _literal(moment: datetime) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import URL, create_engine, event, exc, make_url, text
 
@@ -17,15 +19,16 @@ if TYPE_CHECKING:
 
 __all__ = ["open_database", "reading", "writing"]
 
-BUSY_S = 30  # how long a writer waits for another one
 CONNECT_S = 10
 WRITER = 0x5350_5249_4E47  # "SPRING": PostgreSQL's advisory lock that makes writers of the registry take turns
 SETTING = "database in section [home] of springtide.toml"
 FORMS = 'write "sqlite:///var/springtide.db" or "postgresql://USER:PASSWORD@HOST/NAME"'
 
 
-def open_database(url: str) -> Engine:
+def open_database(url: str, *, patience_s: float = 30.0) -> Engine:
     """Make an engine for ``sqlite:///file`` or ``postgresql://...``; connects only when it is first used.
+
+    On SQLite a writer waits `patience_s` seconds for another one before it gives up.
 
     Raises
     ------
@@ -33,7 +36,7 @@ def open_database(url: str) -> Engine:
         If the URL cannot be understood; the message never repeats the URL, which may hold a password.
     """
     parsed = _parse(url)
-    return _sqlite(parsed) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
+    return _sqlite(parsed, patience_s) if parsed.get_backend_name() == "sqlite" else _postgresql(parsed)
 
 
 @contextmanager
@@ -68,7 +71,7 @@ def _parse(url: str) -> URL:
     return parsed.set(drivername=drivers[kind])
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, patience_s: float) -> Engine:
     """A file in WAL mode: readers never wait, one writer at a time, and a commit is on the disk when it returns."""
     folder = Path(str(url.database)).expanduser().absolute().parent
     try:
@@ -79,16 +82,31 @@ def _sqlite(url: URL) -> Engine:
             where=str(folder),
             do="make the folder, or name another database in section [home] of springtide.toml",
         ) from error
-    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_S})
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": patience_s})
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None  # Python's driver begins too late, and never for reads: we begin ourselves
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    _enter_wal(connection)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _enter_wal(connection: sqlite3.Connection) -> None:
+    """Ask for WAL mode until it is granted: on a new file SQLite does not wait here for others that start with us."""
+    for _ in range(600):  # half a minute
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            time.sleep(0.05)
+        else:
+            return
+    connection.execute("PRAGMA journal_mode=WAL")
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -133,7 +151,7 @@ def _explain(words: str, url: URL) -> SpringtideError:
         return NotReady(f"the database has no tables yet: {words}", where=where, do="run `springtide up` once")
     if "locked" in words or "busy" in words:
         return NotReady(
-            f"another process has held the database for {BUSY_S} s: {words}",
+            f"another process holds the database: {words}",
             where=where,
             do="wait for it to finish, or stop it; then try again",
         )

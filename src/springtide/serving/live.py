@@ -131,6 +131,7 @@ class Live:
         """
         _prove(candidate, probe)
         now = _answering(candidate, rows(candidate.want))
+        _check_answers_something(now)
         self.now = now  # one assignment: atomic for readers
         self.swaps += 1
 
@@ -165,6 +166,17 @@ def _prove(candidate: Model, probe: Probe) -> None:
             do="keep the version that serves; retrain, or restore the model's files from a backup",
         ) from error
     check_answers(given, probe, where=candidate.version.name)
+
+
+def _check_answers_something(now: Answering) -> None:
+    """Refuse a model that cannot forecast a single series from the rows of now."""
+    errors = [found for found in now.forecasts.values() if isinstance(found, SpringtideError)]
+    if errors and len(errors) == len(now.forecasts):
+        raise ModelRefused(
+            f"the model can forecast no series from the newest rows: {errors[0].what}",
+            where=now.model.version.name,
+            do=errors[0].do,
+        )
 
 
 def _answering(model: Model, rows: Rows | None) -> Answering:

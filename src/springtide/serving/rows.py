@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import polars as pl
 
 from springtide.domain.rows import SERIES, TIME
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from springtide.domain.rows import Filter
@@ -47,6 +47,7 @@ def read_newest(table: Table, want: Want, *, version: int) -> Rows:
 def columns_of(frame: pl.DataFrame) -> dict[str, NDArray[Any]]:
     """The columns of a frame as a codec takes them.
 
+    >>> import polars as pl
     >>> from datetime import UTC, datetime
     >>> columns = columns_of(pl.DataFrame({"unique_id": ["a"], "ds": [datetime(1970, 1, 2, tzinfo=UTC)], "y": [1.5]}))
     >>> columns["unique_id"].tolist(), columns["ds"].tolist(), columns["y"].tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SpringtideError, StoreFailed, did_you_mean
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from springtide.domain.model import Version
-    from springtide.lake.tables import Lake
     from springtide.lake.table import Table
+    from springtide.lake.tables import Lake
     from springtide.registry.registry import Registry
     from springtide.serving.live import Answering, Model
     from springtide.serving.rows import Rows, Want
@@ -105,7 +106,7 @@ class Shelf:
             champions = self._trying("champions", self._registry.champions) or {}
             for place in self.places.values():
                 if (number := champions.get(place.name)) is not None:
-                    self._trying(f"champion of {place.name}", lambda p=place, n=number: self._follow(p, n))
+                    self._trying(f"champion of {place.name}", partial(self._follow, place, number))
                 self._refresh(place)
 
     def prove(self, version: Version) -> None:
@@ -146,7 +147,7 @@ class Shelf:
     def _swap(self, place: Place, number: int) -> None:
         version = self._registry.version(place.name, number)
         model, probe = self._open(place, version)
-        place.live.swap(model, probe, rows=lambda want: self._rows(place, want))
+        place.live.swap(model, probe, rows=lambda want: self._rows_at_swap(place, want))
         logger.info("%s serves", version.name)
 
     def _open(self, place: Place, version: Version) -> tuple[Model, Probe]:
@@ -168,32 +169,40 @@ class Shelf:
     # rows
 
     def _refresh(self, place: Place) -> None:
-        """Read the table's newest rows when it has a new version."""
-        now = place.live.now
-        if now is not None:
-            rows = self._rows(place, now.model.want)
-            if rows is not None and rows is not now.rows:
-                place.live.refresh(rows)
-
-    def _rows(self, place: Place, want: Want) -> Rows | None:
-        """The newest rows as `want` asks for them; what is there already, when it is still true or no newer can be had."""
-        known = None if place.live.now is None else place.live.now.rows
-        usable = known if known is not None and known.want == want else None
+        """Read the table's newest rows when it has a new version; on failure the rows that are there stay."""
+        if (now := place.live.now) is None:
+            return
+        about = f"rows of {place.name}"
         try:
-            table = self._table(place.settings.table)
-            version = table.version()
-            rows = (
-                usable
-                if usable is not None and usable.version == version
-                else read_newest(table, want, version=version)
-            )
+            rows = self._rows(place, now.model.want)
         except SpringtideError as error:
             place.rows_problem = error.what
-            self._say(f"rows of {place.name}", f"no newer rows for {place.name}: {error}")
-            return usable
+            self._say(about, f"no newer {about}: {error}")
+            return
         place.rows_problem = None
-        self._said.pop(f"rows of {place.name}", None)
-        return rows
+        self._said.pop(about, None)
+        if rows is not now.rows:
+            place.live.refresh(rows)
+
+    def _rows_at_swap(self, place: Place, want: Want) -> Rows | None:
+        """The rows of a candidate; it waits when it cannot have them and the version before it has its own."""
+        try:
+            return self._rows(place, want)
+        except SpringtideError as error:
+            if place.live.now is None or place.live.now.rows is None:
+                return None  # /predict needs no rows of ours
+            raise NotReady(
+                f"the rows of a new champion cannot be read: {error.what}", where=error.where, do=error.do
+            ) from error
+
+    def _rows(self, place: Place, want: Want) -> Rows:
+        """The newest rows as `want` asks for them; read only when the table or the wish has changed."""
+        known = None if place.live.now is None else place.live.now.rows
+        table = self._table(place.settings.table)
+        version = table.version()
+        if known is not None and known.want == want and known.version == version:
+            return known
+        return read_newest(table, want, version=version)
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:

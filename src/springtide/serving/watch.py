@@ -39,5 +39,5 @@ def _keep_looking(look: Callable[[], None], poll_s: float, stop: threading.Event
 def _look(look: Callable[[], None]) -> None:
     try:
         look()
-    except Exception:  # noqa: BLE001 - whatever it was, what serves must go on being kept fresh
+    except Exception:  # whatever it was: what serves must go on being kept fresh
         logger.exception("looking for champions and rows has failed; trying again")

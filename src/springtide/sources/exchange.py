@@ -94,16 +94,12 @@ class _Series:
     symbol: str
     since: int  # the first open time to ask for
     before: int | None  # the newest candle known, None before the first
-    stored: int  # the newest candle of an earlier call
-    settled: int  # gaps up to here were asked for twice and reported
     jump: int = 0  # nothing was ever traded before: no page needs to ask for it
 
     def missing(self, times: list[int], step: int) -> list[tuple[int, int]]:
-        """First and last missing open time between candles that came, as far as not settled."""
-        known = times if self.before is None else [self.before, *(t for t in times if t > self.before)]
-        holes = ((a + step, b - step) for a, b in pairwise(known) if b - a > step)
-        unsettled = ((max(a, a + -(-(self.settled + 1 - a) // step) * step), b) for a, b in holes)
-        return [(a, b) for a, b in unsettled if a <= b]
+        """First and last missing open time between candles, newer than all that was known: older gaps were reported."""
+        known = times if self.before is None else [self.before, *(at for at in times if at > self.before)]
+        return [(a + step, b - step) for a, b in pairwise(known) if b - a > step]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +197,11 @@ class ExchangeSource:
     def _begin(self, symbol: str, mark: Mark, end: int) -> _Series:
         """Where to go on: some candles before the newest one stored, or as far back as wanted."""
         step = self.step_s() * 1000
-        newest, settled = mark(self._key(symbol)), mark(f"{self._key(symbol)}:gaps")
+        newest = mark(self._key(symbol))
         if newest is None:
             since = (end - int(self._settings.history.total_seconds() * 1000)) // step * step
-            return _Series(symbol, max(0, since), before=None, stored=0, settled=0)
-        since = newest - (self._settings.overlap - 1) * step
-        return _Series(symbol, since, before=since - step, stored=newest, settled=settled or 0)
+            return _Series(symbol, max(0, since), before=None)
+        return _Series(symbol, newest - (self._settings.overlap - 1) * step, before=newest)
 
     def _pages(self, every: list[_Series], end: int, limit: Callable[[str], int]) -> Iterator[_Page]:
         """Pages of all series one after the other, up to `end`."""
@@ -238,9 +233,9 @@ class ExchangeSource:
     def _hole(self, page: _Page, times: list[int]) -> tuple[int, int] | None:
         """From the first to the last open time that this page should have brought and did not."""
         step, series = self.step_s() * 1000, page.series
-        last = times[-1] if times else series.before
+        last = max([*times[-1:], series.before or 0])
         holes = series.missing(times, step)
-        if last is not None and last + step < page.until:
+        if last + step < page.until:
             holes.append((max(last + step, page.since), page.until - 1))
         inside = [(max(a, page.since), b) for a, b in holes if b >= page.since]
         return (inside[0][0], inside[-1][1]) if inside else None
@@ -251,13 +246,9 @@ class ExchangeSource:
         holes = series.missing(times, step)
         gaps = tuple(Gap(series.symbol, _utc(a), _utc(b), (b - a) // step + 1) for a, b in holes)
         series.before = max(times[-1], series.before or 0)
-        marks = {self._key(series.symbol): max(series.before, series.stored)}
-        if holes:
-            series.settled = holes[-1][1]
-            marks[f"{self._key(series.symbol)}:gaps"] = series.settled
         where = f"{self._where}, {series.symbol}"
         frame = candles.check(_frame(series.symbol, rows), where=where, step_s=self.step_s())
-        return Batch(rows=frame, marks=marks, gaps=gaps, done=done)
+        return Batch(rows=frame, marks={self._key(series.symbol): series.before}, gaps=gaps, done=done)
 
     # --- connections -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import text
 
 from springtide.domain.errors import NotReady, SettingsError, SpringtideError, StoreFailed
-from springtide.registry import database
 from springtide.registry.database import open_database, reading, writing
 from springtide.registry.migrate import migrate
 
@@ -73,13 +72,12 @@ def test_a_database_that_was_never_migrated_is_not_ready(tmp_path: Path) -> None
     engine.dispose()
 
 
-def test_a_database_that_another_process_holds_is_not_ready(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "BUSY_S", 0.1)
-    engine = open_database(f"sqlite:///{tmp_path}/springtide.db")
+def test_a_database_that_another_process_holds_is_not_ready(tmp_path: Path) -> None:
+    engine = open_database(f"sqlite:///{tmp_path}/springtide.db", patience_s=0.1)
     with reading(engine):
         holder = sqlite3.connect(tmp_path / "springtide.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
-    with pytest.raises(NotReady, match="another process has held the database"), writing(engine):
+    with pytest.raises(NotReady, match="another process holds the database"), writing(engine):
         pass
     with reading(engine) as connection:  # readers are not held up
         assert connection.scalar(text("SELECT 1")) == 1

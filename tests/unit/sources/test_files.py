@@ -145,7 +145,7 @@ def test_a_coingecko_export_is_a_plain_series_without_the_moment_of_the_export(t
 
 def test_cryptodatadownload_is_read_newest_first_with_its_comment_and_two_units_of_time(tmp_path: Path) -> None:
     lines = [
-        "https://www.CryptoDataDownload.com",
+        "https://www.CryptoDataDownload.com, daily",
         "unix,date,symbol,open,high,low,close,Volume BTC,Volume USDT,tradecount",
         f"{epoch(48)}000,2024-01-03 00:00:00,BTCUSDT,{OHLCV},55,7",
         f"{epoch(24)}.0,2024-01-02,BTCUSDT,{OHLCV},55,NULL",
@@ -346,6 +346,11 @@ def test_a_time_that_cannot_be_told_is_refused_by_its_line(tmp_path: Path) -> No
         ("a.zip", packed({"notes.md": "x"}), "no CSV, Parquet or xlsx in the zip; found: notes.md"),
         ("a.zip", packed({"../a.csv": "x"}), "the zip holds a file named '../a.csv', which leads out of it"),
         ("a.zip", packed({"b/../../a.csv": "x"}), "which leads out of it"),
+        (
+            "a.zip",
+            packed({"a.csv": packed({"a.csv": packed({"a.csv": packed({"a.csv": "x"})})})}),
+            "packed inside packed",
+        ),
         ("a.xlsx", packed({"xl/workbook.xml": "<broken"}), "cannot be read as xlsx"),
     ],
 )

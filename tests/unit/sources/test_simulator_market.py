@@ -169,6 +169,8 @@ def test_an_unknown_coin_and_an_odd_length_are_refused() -> None:
         a_market().candles("BTC/USDT", 60, 0, 0)
     with pytest.raises(SettingsError, match="no whole number of 7m"):
         a_market(base="7m")
+    with pytest.raises(SettingsError, match="'BTCUSDT' names no pair"):
+        a_market(symbols=("BTCUSDT",))
 
 
 def test_an_accelerated_clock_runs_faster_than_the_clock_it_reads() -> None:

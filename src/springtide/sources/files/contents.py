@@ -28,6 +28,7 @@ SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq", ".xlsx", ".
 _MAX_BYTES = 4 << 30
 _MAX_RATIO = 200
 _SMALL_BYTES = 64 << 20  # below this the ratio does not matter
+_MAX_DEPTH = 2  # a gzip in a zip; there are archives that hold themselves
 _COMMENT_LINES = 20
 
 
@@ -45,7 +46,7 @@ class Sheet:
     frame: pl.LazyFrame
 
 
-def read_sheets(data: bytes, *, name: str, where: str) -> Iterator[Sheet]:
+def read_sheets(data: bytes, *, name: str, where: str, depth: int = 0) -> Iterator[Sheet]:
     """Yield the sheets of a file; several only for a zip.
 
     Raises
@@ -55,12 +56,14 @@ def read_sheets(data: bytes, *, name: str, where: str) -> Iterator[Sheet]:
     """
     if not data:
         raise BadRows("the file is empty", where=where, do="export or download it again")
+    if depth > _MAX_DEPTH:
+        raise BadRows("packed inside packed inside packed", where=where, do="unpack it by hand and look")
     if data[:2] == b"\x1f\x8b":
-        yield from read_sheets(_gunzip(data, where), name=name, where=where)
+        yield from read_sheets(_gunzip(data, where), name=name, where=where, depth=depth + 1)
     elif data[:4] == b"PAR1" or name.endswith((".parquet", ".pq")):
         yield _read_parquet(data, name=name, where=where)
     elif data[:2] == b"PK" or name.endswith((".zip", ".xlsx")):
-        yield from _read_zip(data, name=name, where=where)
+        yield from _read_zip(data, name=name, where=where, depth=depth)
     else:
         yield _read_csv(data, name=name, where=where)
 
@@ -100,7 +103,7 @@ def _gunzip(data: bytes, where: str) -> bytes:
     return plain
 
 
-def _read_zip(data: bytes, *, name: str, where: str) -> Iterator[Sheet]:
+def _read_zip(data: bytes, *, name: str, where: str, depth: int) -> Iterator[Sheet]:
     """The sheets of an archive's members, or of a workbook, which is a zip too."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -119,7 +122,7 @@ def _read_zip(data: bytes, *, name: str, where: str) -> Iterator[Sheet]:
             )
         for member in members:
             inside = f"{where}, {member.filename}"
-            yield from read_sheets(_unzip(archive, member, inside), name=member.filename, where=inside)
+            yield from read_sheets(_unzip(archive, member, inside), name=member.filename, where=inside, depth=depth + 1)
 
 
 def _refuse_bad_archive(archive: zipfile.ZipFile, *, packed: int, where: str) -> None:

@@ -64,7 +64,7 @@ class Market:
     seed
         Another seed is another history.
     start
-        The market opens at midnight UTC of that day.
+        The market opens at midnight UTC of that day. Another day is another history too: keep it when time goes on.
     base
         The shortest candle; longer ones are put together from it and must be a whole number of them in a day.
     substeps
@@ -88,6 +88,10 @@ class Market:
         if 86_400 % self.base_s:
             raise SettingsError(
                 f"a day is no whole number of {base}", where="the base of a simulated market", do="use 1m, 5m or 1h"
+            )
+        if odd := [symbol for symbol in self.symbols if symbol.count("/") != 1]:
+            raise SettingsError(
+                f"{odd[0]!r} names no pair of coins", where="the symbols of a simulated market", do="write BTC/USDT"
             )
         self.seed = seed
         self.start_ms = _midnight(start)

@@ -1,0 +1,39 @@
+"""Start the server alone: ``python -m springtide.api.main --config springtide.toml``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from springtide.api.server import serve
+from springtide.app.answers import Answers
+from springtide.app.home import open_home, read_settings
+from springtide.domain.errors import SpringtideError
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve what springtide.toml names until told to stop; the exit code is 0 then, 2 when it cannot start."""
+    parser = argparse.ArgumentParser(description="The Springtide API server.")
+    parser.add_argument("--config", type=Path, default=Path("springtide.toml"))
+    config = parser.parse_args(arguments).config
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings = read_settings(config)
+        serve(Answers(open_home(settings)), settings, announce=_say)
+    except SpringtideError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 2
+    return 0
+
+
+def _say(url: str) -> None:
+    sys.stdout.write(f"Springtide serves on {url}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""Errors as ``application/problem+json``: what, where, do; never a stack trace.
+
+Source: RFC 9457, https://www.rfc-editor.org/rfc/rfc9457
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from springtide.domain.errors import SpringtideError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from litestar.types import ExceptionHandlersMap
+
+__all__ = ["BODY_BYTES", "HANDLERS"]
+
+BODY_BYTES = 8 * 2**20  # the largest body that is read
+
+logger = logging.getLogger("springtide.api")
+
+AnyRequest = Request[Any, Any, Any]
+
+
+def _of_ours(request: AnyRequest, error: SpringtideError) -> Response[dict[str, Any]]:
+    if error.status >= 500:
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return _problem(type(error).__name__, error.status, what=error.what, where=error.where, do=error.do)
+
+
+def _of_http(request: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:
+    """Unknown routes, wrong methods, bodies that are too large or not what a route takes."""
+    if error.status_code >= 500:
+        return _unexpected(request, error)
+    what, do = _explain(request, error)
+    where = f"{request.method} {request.url.path}"
+    return _problem("BadRequest", error.status_code, what=what, where=where, do=do, headers=error.headers)
+
+
+def _unexpected(request: AnyRequest, error: Exception) -> Response[dict[str, Any]]:
+    """Our own fault: the log has the trace, the client a number to find it by."""
+    number = secrets.token_hex(4)
+    logger.error("%s %s failed (%s)", request.method, request.url.path, number, exc_info=error)
+    return _problem(
+        "Unexpected",
+        500,
+        what="something is wrong in the server",
+        where=f"{request.method} {request.url.path}",
+        do=f"look for {number} in the server's log, and report what it says there",
+    )
+
+
+HANDLERS: ExceptionHandlersMap = {SpringtideError: _of_ours, HTTPException: _of_http, Exception: _unexpected}
+
+
+def _explain(request: AnyRequest, error: HTTPException) -> tuple[str, str]:
+    if error.status_code == 404:
+        routes = sorted({route.path for route in request.app.routes})
+        return f"there is no route {request.url.path}", f"{did_you_mean(request.url.path, routes)}; see /docs"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        return f"{request.method} is not possible here", f"use {allowed}; see /docs"
+    if error.status_code == 413:
+        return f"the body is larger than {BODY_BYTES // 2**20} MiB", "send fewer rows in one request"
+    reasons = [_reason(extra) for extra in error.extra or () if isinstance(extra, dict)]
+    return "; ".join(reasons) or error.detail, "send what /docs lists for this route"
+
+
+def _reason(extra: Mapping[str, Any]) -> str:
+    return f"{extra['key']}: {extra['message']}" if extra.get("key") else str(extra.get("message", ""))
+
+
+def _problem(
+    kind: str, status: int, *, what: str, where: str, do: str, headers: dict[str, str] | None = None
+) -> Response[dict[str, Any]]:
+    content = {"type": f"/docs#{kind}", "title": what, "status": status, "where": where, "do": do}
+    return Response(content, status_code=status, media_type="application/problem+json", headers=headers)

@@ -1,0 +1,160 @@
+"""The routes: each translates one request into one verb, and decides nothing."""
+
+# Litestar reads these annotations when the program runs, so they are not put off.
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import MediaType, Response, get, post
+from litestar.params import Parameter
+
+import springtide
+from springtide.api.bodies import InferBody, PredictBody, PromoteBody, RollbackBody
+from springtide.api.metrics import Metrics
+from springtide.app.answers import Answers
+from springtide.domain.errors import BadRows, NotReady
+
+__all__ = ["ROUTES"]
+
+Shape = Annotated[
+    Literal["records", "columns"], Parameter(query="format", description="One object a line, or one list a column.")
+]
+SeriesNames = Annotated[list[str] | None, Parameter(query="series", description="May be repeated; all when left out.")]
+
+
+@get("/healthz", sync_to_thread=False, tags=["server"])
+def healthz() -> dict[str, str]:
+    """The process is alive."""
+    return {"status": "alive", "version": springtide.__version__}
+
+
+@get("/readyz", sync_to_thread=False, tags=["server"])
+def readyz(answers: Answers) -> Response[Any]:
+    """Ready: at least one champion is loaded. Lists the models that serve, and those that are missing."""
+    try:
+        return Response({"status": "ready", **answers.ready()})
+    except NotReady as error:
+        problem = {"type": "/docs#NotReady", "title": error.what, "status": 503, "where": error.where, "do": error.do}
+        missing = {"missing": list(answers.shelf.places)}
+        return Response(problem | missing, status_code=503, media_type="application/problem+json")
+
+
+@get("/metrics", sync_to_thread=False, media_type=MediaType.TEXT, tags=["server"])
+def metrics(answers: Answers, counts: Metrics) -> str:
+    """Counts for Prometheus."""
+    return counts.render(answers.shelf)
+
+
+@get("/v1/models", sync_to_thread=False, tags=["models"])
+def models(answers: Answers) -> list[Any]:
+    """The models, each with what serves."""
+    return answers.models()
+
+
+@get("/v1/models/{name:str}", sync_to_thread=True, tags=["models"])
+def model(answers: Answers, name: str) -> dict[str, Any]:
+    """One model: its settings, what serves, what was refused, how fresh its rows are."""
+    return answers.model(name)
+
+
+@get("/v1/models/{name:str}/versions", sync_to_thread=True, tags=["models"])
+def versions(answers: Answers, name: str) -> list[Any]:
+    """All versions of a model with manifest and verdict, newest first."""
+    return answers.versions(name)
+
+
+@get("/v1/models/{name:str}/journal", sync_to_thread=True, tags=["models"])
+def journal(answers: Answers, name: str) -> list[Any]:
+    """Who served when, on which data, by which verdict; newest first."""
+    return answers.journal(name)
+
+
+@get("/v1/models/{name:str}/forecast", sync_to_thread=False, tags=["forecasts"])
+def forecast(answers: Answers, name: str, series: SeriesNames = None, shape: Shape = "records") -> dict[str, Any]:
+    """What the champion says now, from the newest rows of the table."""
+    return _shaped(answers.forecast(name, series or ()), shape)
+
+
+@post("/v1/models/{name:str}/predict", status_code=200, sync_to_thread=True, tags=["forecasts"])
+def predict(answers: Answers, name: str, data: PredictBody, shape: Shape = "records") -> dict[str, Any]:
+    """What the champion says of the rows in the request."""
+    rows = data.columns if data.rows is None else data.rows
+    if rows is None or (data.rows is not None and data.columns is not None):
+        raise BadRows("the body has to hold rows or columns", where=f"rows sent to model {name}", do="send one of them")
+    return _shaped(answers.predict(name, rows), shape)
+
+
+@get("/v2/models/{name:str}", sync_to_thread=False, tags=["Open Inference Protocol"])
+def metadata(answers: Answers, name: str) -> dict[str, Any]:
+    """The tensors that the champion's graph takes and gives."""
+    return answers.metadata(name)
+
+
+@post("/v2/models/{name:str}/infer", status_code=200, sync_to_thread=True, tags=["Open Inference Protocol"])
+def infer(answers: Answers, name: str, data: InferBody) -> dict[str, Any]:
+    """Run the champion's bare graph: tensors in, tensors out."""
+    return answers.infer(name, msgspec.to_builtins(data))
+
+
+@post("/v1/models/{name:str}/promote", status_code=200, sync_to_thread=True, tags=["models"])
+def promote(answers: Answers, name: str, data: PromoteBody) -> Any:
+    """Let a version serve because a person says so; it must reproduce its own answers first. Returns the journal line."""
+    return answers.promote(name, data.version, by=data.by)
+
+
+@post("/v1/models/{name:str}/rollback", status_code=200, sync_to_thread=True, tags=["models"])
+def rollback(answers: Answers, name: str, data: RollbackBody | None = None) -> Any:
+    """Let the champion before this one serve again. Returns the journal line."""
+    asked = data or RollbackBody()
+    return answers.rollback(name, by=asked.by, to=asked.to)
+
+
+@get("/v1/runs", sync_to_thread=True, tags=["runs"])
+def runs(
+    answers: Answers,
+    of: Annotated[str | None, Parameter(query="model")] = None,
+    limit: Annotated[int, Parameter(ge=1, le=1000)] = 50,
+) -> list[Any]:
+    """The newest runs of one model or of all, newest first."""
+    return answers.runs(of, limit=limit)
+
+
+@get("/v1/runs/{run:str}", sync_to_thread=True, tags=["runs"])
+def one_run(answers: Answers, run: str) -> Any:
+    """One run and how far it came."""
+    return answers.run(run)
+
+
+@get("/v1/tables", sync_to_thread=True, tags=["tables"])
+def tables(answers: Answers) -> list[Any]:
+    """The tables of the lake."""
+    return answers.tables()
+
+
+ROUTES = (
+    healthz,
+    readyz,
+    metrics,
+    models,
+    model,
+    versions,
+    journal,
+    forecast,
+    predict,
+    metadata,
+    infer,
+    promote,
+    rollback,
+    runs,
+    one_run,
+    tables,
+)
+
+
+def _shaped(answer: dict[str, Any], shape: Literal["records", "columns"]) -> dict[str, Any]:
+    """A forecast as records, or as the columns it came in."""
+    if shape == "columns":
+        return answer
+    columns = answer.pop("columns")
+    names = tuple(columns)
+    return answer | {"forecast": [dict(zip(names, line, strict=True)) for line in zip(*columns.values(), strict=True)]}

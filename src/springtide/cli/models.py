@@ -1,0 +1,51 @@
+"""``springtide models``: the models and who serves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from springtide.cli.opening import open_config
+from springtide.cli.saying import json_option, print_json, print_table, short_time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["command"]
+
+
+@click.command("models")
+@json_option
+@click.pass_obj
+def command(config: Path, *, as_json: bool) -> None:
+    """List the models of springtide.toml and of the registry, with who serves."""
+    home = open_config(config)
+    names = sorted({*home.settings.models, *home.registry.models()})
+    facts = []
+    for name in names:
+        settings, champion = home.settings.models.get(name), home.registry.champion(name)
+        facts.append(
+            {
+                "model": name,
+                "task": settings.task if settings else "not in springtide.toml",
+                "table": settings.table if settings else None,
+                "versions": len(home.registry.versions(name)) if name in home.registry.models() else 0,
+                "champion": champion.number if champion else None,
+                "since": champion.manifest.created if champion else None,
+                "learned_until": champion.manifest.trained_until if champion else None,
+                "verdict": champion.verdict.reason if champion else None,
+            }
+        )
+    if as_json:
+        print_json(facts)
+        return
+    rows = [
+        (
+            *(one[key] for key in ("model", "task", "table", "versions", "champion")),
+            short_time(one["since"]),
+            short_time(one["learned_until"]),
+        )
+        for one in facts
+    ]
+    print_table("models", ("model", "task", "table", "versions", "champion", "made", "learned until"), rows)

@@ -1,0 +1,159 @@
+"""``springtide retrain``: one run in the foreground."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from springtide.cli.opening import open_config
+from springtide.cli.saying import json_option, percent, print_json, print_table, stderr
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from springtide.domain.run import Step
+    from springtide.domain.verdict import Verdict
+    from springtide.pipeline.retraining import Outcome
+    from springtide.tasks.seam import Advance
+
+__all__ = ["command", "print_outcome", "run_with_progress"]
+
+
+@click.command("retrain")
+@click.argument("model")
+@click.option("--until", type=click.DateTime(), help="Learn and judge as of this UTC time in the past.")
+@click.option("--no-collect", is_flag=True, help="Do not ask the sources for new rows first.")
+@click.option("--baseline", "baselines", multiple=True, help="Show only these baselines; all when not given.")
+@json_option
+@click.pass_obj
+def command(
+    config: Path, *, model: str, until: datetime | None, no_collect: bool, baselines: tuple[str, ...], as_json: bool
+) -> None:
+    """Train a challenger for MODEL, judge it, and promote it if it is better."""
+    home = open_config(config)
+    home.model(model)  # a wrong name is refused before torch is imported
+    moment = None if until is None else until.replace(tzinfo=UTC)
+    outcome = run_with_progress(home, model, until=moment, collect=not no_collect)
+    if as_json:
+        print_json(_facts(outcome))
+    else:
+        print_outcome(outcome, baselines=baselines)
+
+
+def run_with_progress(home: Any, model: str, **options: Any) -> Outcome:
+    """Retrain with a bar for each step on a terminal, a line for each step elsewhere."""
+    with _Bars() as bars:
+        from springtide.app.worker import retrain  # noqa: PLC0415 # torch costs 1.5 s: the bar stands before that
+
+        return retrain(home, model, reporter=bars, **options)
+
+
+def print_outcome(outcome: Outcome, *, baselines: tuple[str, ...] = ()) -> None:
+    """The verdict as a table and a sentence."""
+    verdict = outcome.verdict
+    rows = [("challenger " + outcome.version.name, f"{verdict.loss:.5g}", "", "", *_metrics(outcome, "challenger"))]
+    for one in verdict.comparisons:
+        if not baselines or one.kind == "champion" or one.rival in baselines:
+            name = f"{one.kind} {one.rival}"
+            rows.append(
+                (name, f"{one.loss:.5g}", percent(one.gain), f"{one.p_value:.3g}", *_metrics(outcome, one.rival))
+            )
+    shown = _shown_metrics(outcome)
+    columns = ("", "loss", "gain", "p", *shown)
+    print_table(
+        f"{outcome.run.id}: {verdict.loss_name}, {verdict.items:,} unseen items", columns, rows, numbers=columns[1:]
+    )
+    seconds = ", ".join(f"{step.name} {step.seconds:.1f}" for step in outcome.run.steps if step.seconds is not None)
+    click.echo(f"seconds: {seconds}")
+    click.secho(f"{'PROMOTE' if verdict.promote else 'KEEP'} {outcome.version.name}: {verdict.reason}", bold=True)
+    _warn(verdict)
+
+
+def _warn(verdict: Verdict) -> None:
+    if verdict.warning:
+        click.secho(f"warning: {verdict.warning}", fg="yellow", err=True)
+
+
+def _shown_metrics(outcome: Outcome) -> list[str]:
+    return [name for name in outcome.metrics["challenger"] if name != "loss"]
+
+
+def _metrics(outcome: Outcome, name: str) -> list[str]:
+    figures = outcome.metrics.get(name, {})
+    return [f"{figures[metric]:.3g}" if metric in figures else "" for metric in _shown_metrics(outcome)]
+
+
+def _facts(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "run": outcome.run.id,
+        "model": outcome.run.model,
+        "version": outcome.version.number,
+        "serving": outcome.entry.serving,
+        "verdict": outcome.verdict,
+        "metrics": outcome.metrics,
+        "seconds": {step.name: step.seconds for step in outcome.run.steps},
+        "steps": {step.name: step.result for step in outcome.run.steps},
+    }
+
+
+class _Bars:
+    """A reporter: a bar that moves on a terminal, a line for each finished step elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = stderr()
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._current: Any = None
+
+    def __enter__(self) -> _Bars:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def step_started(self, name: str) -> None:
+        """Open a bar that pulses until its length is known."""
+        self._current = self._bars.add_task(name, total=None, note="")
+
+    def step_advanced(self, advance: Advance) -> None:
+        """Steps, loss and time left."""
+        note = f"step {advance.epoch}, loss {advance.loss:.5g}, {advance.seconds_left:.0f} s left at most"
+        self._bars.update(self._current, total=1.0, completed=advance.done, note=note)
+
+    def step_finished(self, step: Step) -> None:
+        """Fill the bar."""
+        self._bars.update(self._current, total=1.0, completed=1.0, note=_note(step))
+        if not self._console.is_terminal:
+            self._console.print(f"{step.name:<9} {step.seconds:6.2f} s  {_note(step)}")
+
+
+def _note(step: Step) -> str:
+    """What of a step's result people want to see while they wait."""
+    told = (
+        "rows",
+        "training_items",
+        "judging_items",
+        "best_step",
+        "validation_loss",
+        "stopped_by",
+        "parity",
+        "action",
+        "version",
+    )
+    parts = [f"{name.replace('_', ' ')} {_short(step.result[name])}" for name in told if name in step.result]
+    return ", ".join(parts)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

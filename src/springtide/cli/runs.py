@@ -1,0 +1,41 @@
+"""``springtide runs``: the newest runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from springtide.cli.opening import open_config
+from springtide.cli.saying import json_option, print_json, print_table, short_time
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["command"]
+
+
+@click.command("runs")
+@click.option("--model", help="Only of this model.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+@json_option
+@click.pass_obj
+def command(config: Path, *, model: str | None, limit: int, as_json: bool) -> None:
+    """List the newest runs."""
+    runs = open_config(config).registry.runs(model, limit)
+    if as_json:
+        print_json(runs)
+        return
+    rows = [
+        (
+            run.id,
+            run.state,
+            run.steps[-1].name if run.steps else "",
+            short_time(run.started),
+            f"{(run.finished - run.started).total_seconds():.1f}" if run.finished else "",
+            run.version,
+            run.failure.what if run.failure else "",
+        )
+        for run in runs
+    ]
+    print_table("runs", ("run", "state", "last step", "started", "seconds", "version", "failure"), rows)

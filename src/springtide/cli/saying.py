@@ -1,0 +1,81 @@
+"""How facts are said: a table for people, JSON for programs; progress on the standard error stream."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["json_option", "percent", "print_json", "print_table", "progress_bar", "short_time", "stderr"]
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def stderr() -> Console:
+    """Where progress and warnings go, so that results can be piped."""
+    return Console(stderr=True, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Print dataclasses, mappings, times and numbers as indented JSON."""
+    encoded = msgspec.json.encode(value, enc_hook=_plain)
+    sys.stdout.write(msgspec.json.format(encoded, indent=2).decode() + "\n")
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Sequence[str] = ()
+) -> None:
+    """Print rows under a title; the columns named in `numbers` are aligned to the right."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for name in columns:
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    Console(highlight=False).print(table)
+
+
+@contextmanager
+def progress_bar(title: str, *, counted: int | None = None) -> Iterator[Callable[[float, str], None]]:
+    """A bar on a terminal, nothing elsewhere; the yielded function takes the share done (or the count) and a text."""
+    console = stderr()
+    amount = MofNCompleteColumn() if counted else TextColumn("{task.percentage:>3.0f}%")
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        amount,
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(title, total=counted or 1.0, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+def short_time(moment: Any) -> str:
+    """A UTC time to the minute."""
+    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def percent(share: float) -> str:
+    """A share with sign, in per cent.
+
+    >>> percent(0.0123)
+    '+1.23 %'
+    """
+    return f"{share * 100:+.2f} %"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise NotImplementedError(f"{type(value).__name__} has no JSON form")
