@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import MediaType, Response, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
 
 import springtide
 from springtide.api.bodies import InferBody, PredictBody, PromoteBody, RollbackBody
@@ -16,10 +17,11 @@ from springtide.domain.errors import BadRows, NotReady
 
 __all__ = ["ROUTES"]
 
+Asked = NamedDependency[Answers]
 Shape = Annotated[
-    Literal["records", "columns"], Parameter(query="format", description="One object a line, or one list a column.")
+    Literal["records", "columns"], QueryParameter(name="format", description="One object a line, or one list a column.")
 ]
-SeriesNames = Annotated[list[str] | None, Parameter(query="series", description="May be repeated; all when left out.")]
+SeriesNames = Annotated[list[str] | None, QueryParameter(name="series", description="May be repeated; all when left out.")]
 
 
 @get("/healthz", sync_to_thread=False, tags=["server"])
@@ -29,7 +31,7 @@ def healthz() -> dict[str, str]:
 
 
 @get("/readyz", sync_to_thread=False, tags=["server"])
-def readyz(answers: Answers) -> Response[Any]:
+def readyz(answers: Asked) -> Response[Any]:
     """Ready: at least one champion is loaded. Lists the models that serve, and those that are missing."""
     try:
         return Response({"status": "ready", **answers.ready()})
@@ -40,43 +42,43 @@ def readyz(answers: Answers) -> Response[Any]:
 
 
 @get("/metrics", sync_to_thread=False, media_type=MediaType.TEXT, tags=["server"])
-def metrics(answers: Answers, counts: Metrics) -> str:
+def metrics(answers: Asked, counts: NamedDependency[Metrics]) -> str:
     """Counts for Prometheus."""
     return counts.render(answers.shelf)
 
 
 @get("/v1/models", sync_to_thread=False, tags=["models"])
-def models(answers: Answers) -> list[Any]:
+def models(answers: Asked) -> list[Any]:
     """The models, each with what serves."""
     return answers.models()
 
 
 @get("/v1/models/{name:str}", sync_to_thread=True, tags=["models"])
-def model(answers: Answers, name: str) -> dict[str, Any]:
+def model(answers: Asked, name: FromPath[str]) -> dict[str, Any]:
     """One model: its settings, what serves, what was refused, how fresh its rows are."""
     return answers.model(name)
 
 
 @get("/v1/models/{name:str}/versions", sync_to_thread=True, tags=["models"])
-def versions(answers: Answers, name: str) -> list[Any]:
+def versions(answers: Asked, name: FromPath[str]) -> list[Any]:
     """All versions of a model with manifest and verdict, newest first."""
     return answers.versions(name)
 
 
 @get("/v1/models/{name:str}/journal", sync_to_thread=True, tags=["models"])
-def journal(answers: Answers, name: str) -> list[Any]:
+def journal(answers: Asked, name: FromPath[str]) -> list[Any]:
     """Who served when, on which data, by which verdict; newest first."""
     return answers.journal(name)
 
 
 @get("/v1/models/{name:str}/forecast", sync_to_thread=False, tags=["forecasts"])
-def forecast(answers: Answers, name: str, series: SeriesNames = None, shape: Shape = "records") -> dict[str, Any]:
+def forecast(answers: Asked, name: FromPath[str], series: SeriesNames = None, shape: Shape = "records") -> dict[str, Any]:
     """What the champion says now, from the newest rows of the table."""
     return _shaped(answers.forecast(name, series or ()), shape)
 
 
 @post("/v1/models/{name:str}/predict", status_code=200, sync_to_thread=True, tags=["forecasts"])
-def predict(answers: Answers, name: str, data: PredictBody, shape: Shape = "records") -> dict[str, Any]:
+def predict(answers: Asked, name: FromPath[str], data: PredictBody, shape: Shape = "records") -> dict[str, Any]:
     """What the champion says of the rows in the request."""
     rows = data.columns if data.rows is None else data.rows
     if rows is None or (data.rows is not None and data.columns is not None):
@@ -85,25 +87,25 @@ def predict(answers: Answers, name: str, data: PredictBody, shape: Shape = "reco
 
 
 @get("/v2/models/{name:str}", sync_to_thread=False, tags=["Open Inference Protocol"])
-def metadata(answers: Answers, name: str) -> dict[str, Any]:
+def metadata(answers: Asked, name: FromPath[str]) -> dict[str, Any]:
     """The tensors that the champion's graph takes and gives."""
     return answers.metadata(name)
 
 
 @post("/v2/models/{name:str}/infer", status_code=200, sync_to_thread=True, tags=["Open Inference Protocol"])
-def infer(answers: Answers, name: str, data: InferBody) -> dict[str, Any]:
+def infer(answers: Asked, name: FromPath[str], data: InferBody) -> dict[str, Any]:
     """Run the champion's bare graph: tensors in, tensors out."""
     return answers.infer(name, msgspec.to_builtins(data))
 
 
 @post("/v1/models/{name:str}/promote", status_code=200, sync_to_thread=True, tags=["models"])
-def promote(answers: Answers, name: str, data: PromoteBody) -> Any:
+def promote(answers: Asked, name: FromPath[str], data: PromoteBody) -> Any:
     """Let a version serve because a person says so; it must reproduce its own answers first. Returns the journal line."""
     return answers.promote(name, data.version, by=data.by)
 
 
 @post("/v1/models/{name:str}/rollback", status_code=200, sync_to_thread=True, tags=["models"])
-def rollback(answers: Answers, name: str, data: RollbackBody | None = None) -> Any:
+def rollback(answers: Asked, name: FromPath[str], data: RollbackBody | None = None) -> Any:
     """Let the champion before this one serve again. Returns the journal line."""
     asked = data or RollbackBody()
     return answers.rollback(name, by=asked.by, to=asked.to)
@@ -111,22 +113,22 @@ def rollback(answers: Answers, name: str, data: RollbackBody | None = None) -> A
 
 @get("/v1/runs", sync_to_thread=True, tags=["runs"])
 def runs(
-    answers: Answers,
-    of: Annotated[str | None, Parameter(query="model")] = None,
-    limit: Annotated[int, Parameter(ge=1, le=1000)] = 50,
+    answers: Asked,
+    of: Annotated[str | None, QueryParameter(name="model")] = None,
+    limit: Annotated[int, QueryParameter(ge=1, le=1000)] = 50,
 ) -> list[Any]:
     """The newest runs of one model or of all, newest first."""
     return answers.runs(of, limit=limit)
 
 
 @get("/v1/runs/{run:str}", sync_to_thread=True, tags=["runs"])
-def one_run(answers: Answers, run: str) -> Any:
+def one_run(answers: Asked, run: FromPath[str]) -> Any:
     """One run and how far it came."""
     return answers.run(run)
 
 
 @get("/v1/tables", sync_to_thread=True, tags=["tables"])
-def tables(answers: Answers) -> list[Any]:
+def tables(answers: Asked) -> list[Any]:
     """The tables of the lake."""
     return answers.tables()
 

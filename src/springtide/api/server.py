@@ -63,7 +63,6 @@ def serve(answers: Answers, settings: Settings, *, announce: Callable[[str], Non
     SettingsError
         If the address cannot be used.
     """
-    listening = _listen(settings.serve.host, settings.serve.port)
     config = uvicorn.Config(
         create_server(answers),
         log_config=None,
@@ -72,6 +71,7 @@ def serve(answers: Answers, settings: Settings, *, announce: Callable[[str], Non
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)
+    listening = _listen(settings.serve.host, settings.serve.port)
     with listening, _stopped_by_signals(server), watch(answers, poll_s=settings.serve.poll_s, stop=threading.Event()):
         announce(_url(listening))
         server.run(sockets=[listening])
