@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from springtide.domain.verdict import Comparison, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from springtide.domain.model import JournalEntry, Version
 
@@ -73,7 +73,7 @@ def candles(count: int = ROWS, *, first: int = 0, series: Sequence[str] = SERIES
             {
                 "unique_id": [name] * count,
                 "ds": [START + timedelta(hours=int(hour)) for hour in hours],
-                **{price: 100.0 * (place + 1) + hours for price in ("open", "high", "low", "close")},
+                **dict.fromkeys(("open", "high", "low", "close"), 100.0 * (place + 1) + hours),
                 "volume": np.ones(count),
             },
             schema_overrides={"ds": pl.Datetime("us", "UTC")},

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import secrets
+from difflib import get_close_matches
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from springtide.domain.errors import SpringtideError, did_you_mean
+from springtide.domain.errors import SpringtideError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +42,8 @@ def _of_http(request: AnyRequest, error: HTTPException) -> Response[dict[str, An
         return _unexpected(request, error)
     what, do = _explain(request, error)
     where = f"{request.method} {request.url.path}"
-    return _problem("BadRequest", error.status_code, what=what, where=where, do=do, headers=error.headers)
+    kind = HTTPStatus(error.status_code).phrase.title().replace(" ", "")
+    return _problem(kind, error.status_code, what=what, where=where, do=do, headers=error.headers)
 
 
 def _unexpected(request: AnyRequest, error: Exception) -> Response[dict[str, Any]]:
@@ -61,11 +64,10 @@ HANDLERS: ExceptionHandlersMap = {SpringtideError: _of_ours, HTTPException: _of_
 
 def _explain(request: AnyRequest, error: HTTPException) -> tuple[str, str]:
     if error.status_code == 404:
-        routes = sorted({route.path for route in request.app.routes})
-        return f"there is no route {request.url.path}", f"{did_you_mean(request.url.path, routes)}; see /docs"
+        close = get_close_matches(request.url.path, {route.path for route in request.app.routes}, n=1)
+        return f"there is no route {request.url.path}", f"did you mean {close[0]}? see /docs" if close else "see /docs"
     if error.status_code == 405:
-        allowed = (error.headers or {}).get("Allow", "another method")
-        return f"{request.method} is not possible here", f"use {allowed}; see /docs"
+        return f"{request.method} is not possible here", "use the method that /docs lists for this route"
     if error.status_code == 413:
         return f"the body is larger than {BODY_BYTES // 2**20} MiB", "send fewer rows in one request"
     reasons = [_reason(extra) for extra in error.extra or () if isinstance(extra, dict)]

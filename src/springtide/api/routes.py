@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 import springtide
 from springtide.api.bodies import InferBody, PredictBody, PromoteBody, RollbackBody
@@ -18,10 +18,12 @@ from springtide.domain.errors import BadRows, NotReady
 __all__ = ["ROUTES"]
 
 Asked = NamedDependency[Answers]
-Shape = Annotated[
-    Literal["records", "columns"], QueryParameter(name="format", description="One object a line, or one list a column.")
+Format = Annotated[
+    Literal["records", "columns"], QueryParameter(description="One object a line, or one list a column.")
 ]
-SeriesNames = Annotated[list[str] | None, QueryParameter(name="series", description="May be repeated; all when left out.")]
+SeriesNames = Annotated[
+    list[str] | None, QueryParameter(name="series", description="May be repeated; all when left out.")
+]
 
 
 @get("/healthz", sync_to_thread=False, tags=["server"])
@@ -72,18 +74,28 @@ def journal(answers: Asked, name: FromPath[str]) -> list[Any]:
 
 
 @get("/v1/models/{name:str}/forecast", sync_to_thread=False, tags=["forecasts"])
-def forecast(answers: Asked, name: FromPath[str], series: SeriesNames = None, shape: Shape = "records") -> dict[str, Any]:
+def forecast(
+    answers: Asked,
+    name: FromPath[str],
+    series: SeriesNames = None,
+    format: Format = "records",  # noqa: A002 - the query's own word
+) -> dict[str, Any]:
     """What the champion says now, from the newest rows of the table."""
-    return _shaped(answers.forecast(name, series or ()), shape)
+    return _shaped(answers.forecast(name, series or ()), format)
 
 
 @post("/v1/models/{name:str}/predict", status_code=200, sync_to_thread=True, tags=["forecasts"])
-def predict(answers: Asked, name: FromPath[str], data: PredictBody, shape: Shape = "records") -> dict[str, Any]:
+def predict(
+    answers: Asked,
+    name: FromPath[str],
+    data: JSONBody[PredictBody],
+    format: Format = "records",  # noqa: A002 - the query's own word
+) -> dict[str, Any]:
     """What the champion says of the rows in the request."""
     rows = data.columns if data.rows is None else data.rows
     if rows is None or (data.rows is not None and data.columns is not None):
         raise BadRows("the body has to hold rows or columns", where=f"rows sent to model {name}", do="send one of them")
-    return _shaped(answers.predict(name, rows), shape)
+    return _shaped(answers.predict(name, rows), format)
 
 
 @get("/v2/models/{name:str}", sync_to_thread=False, tags=["Open Inference Protocol"])
@@ -93,19 +105,19 @@ def metadata(answers: Asked, name: FromPath[str]) -> dict[str, Any]:
 
 
 @post("/v2/models/{name:str}/infer", status_code=200, sync_to_thread=True, tags=["Open Inference Protocol"])
-def infer(answers: Asked, name: FromPath[str], data: InferBody) -> dict[str, Any]:
+def infer(answers: Asked, name: FromPath[str], data: JSONBody[InferBody]) -> dict[str, Any]:
     """Run the champion's bare graph: tensors in, tensors out."""
     return answers.infer(name, msgspec.to_builtins(data))
 
 
 @post("/v1/models/{name:str}/promote", status_code=200, sync_to_thread=True, tags=["models"])
-def promote(answers: Asked, name: FromPath[str], data: PromoteBody) -> Any:
+def promote(answers: Asked, name: FromPath[str], data: JSONBody[PromoteBody]) -> Any:
     """Let a version serve because a person says so; it must reproduce its own answers first. Returns the journal line."""
     return answers.promote(name, data.version, by=data.by)
 
 
 @post("/v1/models/{name:str}/rollback", status_code=200, sync_to_thread=True, tags=["models"])
-def rollback(answers: Asked, name: FromPath[str], data: RollbackBody | None = None) -> Any:
+def rollback(answers: Asked, name: FromPath[str], data: JSONBody[RollbackBody | None] = None) -> Any:
     """Let the champion before this one serve again. Returns the journal line."""
     asked = data or RollbackBody()
     return answers.rollback(name, by=asked.by, to=asked.to)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["command"]
 
 
+SHOWN_METRICS = 3  # in the table; all of them with --json
+
+
 @click.command("backtest")
 @click.argument("model")
 @click.option("--windows", default=4, show_default=True, type=click.IntRange(min=1), help="Folds of the judging span.")
@@ -44,7 +47,7 @@ def command(config: Path, *, model: str, windows: int, by_series: bool, as_json:
 
 
 def _print(result: Backtest, *, by_series: bool) -> None:
-    metrics = list(result.standings[0].metrics)
+    metrics = list(result.standings[0].metrics)[:SHOWN_METRICS]
     rows = []
     for one in sorted(result.standings, key=lambda standing: standing.loss):
         gain = "" if one.difference is None else percent(one.difference.gain)

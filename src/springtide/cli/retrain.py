@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["command", "print_outcome", "run_with_progress"]
 
 
+SHOWN_METRICS = 3  # in the table; all of them with --json
+
+
 @click.command("retrain")
 @click.argument("model")
 @click.option("--until", type=click.DateTime(), help="Learn and judge as of this UTC time in the past.")
@@ -54,7 +57,7 @@ def run_with_progress(home: Any, model: str, **options: Any) -> Outcome:
 def print_outcome(outcome: Outcome, *, baselines: tuple[str, ...] = ()) -> None:
     """The verdict as a table and a sentence."""
     verdict = outcome.verdict
-    rows = [("challenger " + outcome.version.name, f"{verdict.loss:.5g}", "", "", *_metrics(outcome, "challenger"))]
+    rows = [(outcome.version.name, f"{verdict.loss:.5g}", "", "", *_metrics(outcome, "challenger"))]
     for one in verdict.comparisons:
         if not baselines or one.kind == "champion" or one.rival in baselines:
             name = f"{one.kind} {one.rival}"
@@ -67,7 +70,7 @@ def print_outcome(outcome: Outcome, *, baselines: tuple[str, ...] = ()) -> None:
         f"{outcome.run.id}: {verdict.loss_name}, {verdict.items:,} unseen items", columns, rows, numbers=columns[1:]
     )
     seconds = ", ".join(f"{step.name} {step.seconds:.1f}" for step in outcome.run.steps if step.seconds is not None)
-    click.echo(f"seconds: {seconds}")
+    click.echo(f"run {outcome.run.id}, seconds: {seconds}")
     click.secho(f"{'PROMOTE' if verdict.promote else 'KEEP'} {outcome.version.name}: {verdict.reason}", bold=True)
     _warn(verdict)
 
@@ -78,7 +81,7 @@ def _warn(verdict: Verdict) -> None:
 
 
 def _shown_metrics(outcome: Outcome) -> list[str]:
-    return [name for name in outcome.metrics["challenger"] if name != "loss"]
+    return [name for name in outcome.metrics["challenger"] if name != "loss"][:SHOWN_METRICS]
 
 
 def _metrics(outcome: Outcome, name: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 import msgspec
@@ -17,12 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["json_option", "percent", "print_json", "print_table", "progress_bar", "short_time", "stderr"]
 
+PIPED_WIDTH = 240
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
 
 def stderr() -> Console:
     """Where progress and warnings go, so that results can be piped."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, width=_width(sys.stderr))
+
+
+def _width(stream: TextIO) -> int | None:
+    """A terminal's own width (None); elsewhere wide enough that no cell is broken."""
+    return None if stream.isatty() else PIPED_WIDTH
 
 
 def print_json(value: Any) -> None:
@@ -37,10 +44,13 @@ def print_table(
     """Print rows under a title; the columns named in `numbers` are aligned to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for name in columns:
-        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+        number = name in numbers
+        table.add_column(
+            name, justify="right" if number else "left", overflow="fold", no_wrap=number or not table.columns
+        )
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=_width(sys.stdout)).print(table)
 
 
 @contextmanager

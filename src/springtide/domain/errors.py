@@ -45,7 +45,7 @@ class SpringtideError(Exception):
         self.what, self.where, self.do = what, where, do
 
 
-class SettingsError(SpringtideError):
+class SettingsError(SpringtideError, ValueError):  # a ValueError, so that pydantic says which key it came from
     """springtide.toml, an environment variable or a flag is wrong."""
 
     status = 400

@@ -53,19 +53,20 @@ def measure_rivals(
     *,
     challenger: Path,
     champion: tuple[Version, Path] | None,
+    baselines: Mapping[str, Any],
 ) -> Rivals:
     """Ask everyone for the same items; challenger and champion answer from the very files that would serve."""
     losses = task.losses(task.load(challenger), prepared)
-    baselines = {name: task.losses(rival, prepared) for name, rival in task.baselines(prepared).items()}
+    trivial = {name: task.losses(rival, prepared) for name, rival in baselines.items()}
     if champion is None:
-        return Rivals(losses, None, baselines)
+        return Rivals(losses, None, trivial)
     version, folder = champion
     try:
         rival = (version.name, task.losses(task.load(folder), prepared))
     except Conflict as other_question:
         warning = f"{version.name} was not compared: {other_question.what}, {other_question.where}"
-        return Rivals(losses, None, baselines, warning)
-    return Rivals(losses, rival, baselines)
+        return Rivals(losses, None, trivial, warning)
+    return Rivals(losses, rival, trivial)
 
 
 def judge(rivals: Rivals, gate: Gate, *, first: bool) -> Verdict:

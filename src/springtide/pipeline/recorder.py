@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -58,6 +59,7 @@ class Recorder:
     registry: Registry
     reporter: Reporter
     now: Callable[[], datetime] = utc_now
+    timer: Callable[[], float] = time.perf_counter  # durations are real seconds, whatever the clock says
 
     @contextmanager
     def whole(self) -> Iterator[None]:
@@ -84,12 +86,12 @@ class Recorder:
     def step(self, name: str) -> Iterator[dict[str, Any]]:
         """One step; what is put into the yielded dictionary is its result."""
         result: dict[str, Any] = {}
-        step = Step(name, self.now())
+        step, began = Step(name, self.now()), self.timer()
         self.run = replace(self.run, steps=(*self.run.steps, step))
         self.registry.save_run(self.run)
         self.reporter.step_started(name)
         yield result
-        done = replace(step, seconds=(self.now() - step.started).total_seconds(), result=result)
+        done = replace(step, seconds=self.timer() - began, result=result)
         self.run = replace(self.run, steps=(*self.run.steps[:-1], done))
         self.registry.save_run(self.run)
         self.reporter.step_finished(done)

@@ -103,10 +103,10 @@ class _Retraining:
         rows = table()
         champion = self._champion()
         snapshot = self._snapshot(rows)
-        prepared = self._prepare(rows, snapshot, champion)
+        prepared, baselines = self._prepare(rows, snapshot, champion)
         exported, challenger = self._train(prepared, champion)
-        rivals = self._evaluate(prepared, challenger, champion)
-        verdict = self._judge(prepared, rivals, champion)
+        rivals = self._evaluate(prepared, challenger, champion, baselines)
+        verdict = self._judge(rivals, champion)
         return self._publish(snapshot, prepared, exported, challenger, rivals, verdict, champion)
 
     def _champion(self) -> tuple[Version, Path] | None:
@@ -131,7 +131,9 @@ class _Retraining:
             )
         return snapshot
 
-    def _prepare(self, table: Table, snapshot: Snapshot, champion: tuple[Version, Path] | None) -> Prepared:
+    def _prepare(
+        self, table: Table, snapshot: Snapshot, champion: tuple[Version, Path] | None
+    ) -> tuple[Prepared, Mapping[str, Any]]:
         with self.recorder.step("prepare") as result:
             start = judging_start(snapshot, self.order.settings.gate, champion[0] if champion else None)
             prepared: Prepared = self.task.prepare(table.rows(snapshot), self.order.settings.recipe, judged_from=start)
@@ -139,7 +141,17 @@ class _Retraining:
             result.update(
                 trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
             )
-        return prepared
+            baselines = self.task.baselines(prepared)
+            self._check_baselines(baselines)  # here: a mistyped name must not cost a training
+        return prepared, baselines
+
+    def _check_baselines(self, known: Mapping[str, Any]) -> None:
+        if unknown := sorted(set(self.order.settings.gate.baselines) - set(known)):
+            raise SettingsError(
+                f"baseline {unknown[0]!r} is not known",
+                where=f"models.{self.order.model}.gate.baselines",
+                do=did_you_mean(unknown[0], known),
+            )
 
     def _train(self, prepared: Prepared, champion: tuple[Version, Path] | None) -> tuple[Exported, Path]:
         settings = self.order.settings
@@ -156,22 +168,21 @@ class _Retraining:
             result.update(parity=exported.parity, bytes=sizes)
         return exported, challenger
 
-    def _evaluate(self, prepared: Prepared, challenger: Path, champion: tuple[Version, Path] | None) -> Rivals:
+    def _evaluate(
+        self,
+        prepared: Prepared,
+        challenger: Path,
+        champion: tuple[Version, Path] | None,
+        baselines: Mapping[str, Any],
+    ) -> Rivals:
         with self.recorder.step("evaluate") as result:
-            rivals = measure_rivals(self.task, prepared, challenger=challenger, champion=champion)
+            rivals = measure_rivals(self.task, prepared, challenger=challenger, champion=champion, baselines=baselines)
             result.update(rivals.metrics())
         return rivals
 
-    def _judge(self, prepared: Prepared, rivals: Rivals, champion: tuple[Version, Path] | None) -> Verdict:
-        gate = self.order.settings.gate
-        if unknown := sorted(set(gate.baselines) - set(rivals.baselines)):
-            raise SettingsError(
-                f"baseline {unknown[0]!r} is not known",
-                where=f"models.{self.order.model}.gate.baselines",
-                do=did_you_mean(unknown[0], rivals.baselines),
-            )
+    def _judge(self, rivals: Rivals, champion: tuple[Version, Path] | None) -> Verdict:
         with self.recorder.step("judge") as result:
-            verdict = judge(rivals, gate, first=champion is None)
+            verdict = judge(rivals, self.order.settings.gate, first=champion is None)
             result.update(asdict(verdict))
         return verdict
 

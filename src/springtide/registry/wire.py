@@ -30,7 +30,12 @@ def to_json(value: Manifest | Verdict | Run) -> str:
 def manifest_from(text: str) -> Manifest:
     """Read what `to_json` wrote of a manifest."""
     raw = msgspec.json.decode(text, type=dict[str, Any])
-    return Manifest(**raw | {"created": _time(raw["created"]), "snapshot": _snapshot(raw["snapshot"])})
+    words = {
+        "created": _time(raw["created"]),
+        "snapshot": _snapshot(raw["snapshot"]),
+        "trained_until": _time(raw.get("trained_until")),
+    }
+    return Manifest(**raw | words)
 
 
 def verdict_from(text: str) -> Verdict:

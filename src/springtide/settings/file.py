@@ -167,6 +167,6 @@ def _line(text: str, place: tuple[str, ...]) -> int | None:
             spelled = section
         elif key := re.match(r"\s*[\"']?([\w./-]+?)[\"']?\s*=", line):
             spelled = (*section, key[1])
-        if spelled is not None and len(spelled) > 1 and spelled == place[: len(spelled)]:
+        if spelled is not None and (len(spelled) > 1 or spelled == place) and spelled == place[: len(spelled)]:
             found = number
     return found

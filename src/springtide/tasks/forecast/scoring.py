@@ -31,7 +31,9 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
     parts = [_score_chunk(predictor, windows, items[at : at + CHUNK]) for at in range(0, len(items), CHUNK)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     values = columns.pop("pinball")
-    metrics = {name: float(column.mean()) for name, column in columns.items()}
+    means = {name: float(column.mean()) for name, column in columns.items()}
+    widest = f"coverage_{windows.recipe.intervals[-1]}"
+    metrics = {widest: means.pop(widest), **means}
     metrics["rmse"] = float(np.sqrt(metrics.pop("squared_error")))
     metrics["crps"] = float(2 * values.mean())
     panel = windows.panel
@@ -55,10 +57,10 @@ def _score_chunk(predictor: Predictor, windows: Windows, items: NDArray[np.int64
     absolute = mean_absolute_error(outcomes, median)
     found = {
         "pinball": pinball(outcomes, quantiles, levels) / scale,
-        "mae": absolute / scale,
-        "squared_error": squared_error(outcomes, median) / scale**2,
         "mase": absolute / naive_error(windows)[windows.panel.owner[items]],
         "direction": direction_hits(windows.panel.target[items], outcomes, median),
+        "mae": absolute / scale,
+        "squared_error": squared_error(outcomes, median) / scale**2,
     }
     for wide, share in enumerate(reversed(windows.recipe.intervals)):
         found[f"coverage_{share}"] = coverage(outcomes, quantiles[:, :, wide], quantiles[:, :, -1 - wide])

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from springtide.tasks.forecast.scoring import item_scale
+from springtide.tasks.forecast.volatility import ewma_volatility
 from springtide.tasks.seam import Advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -108,57 +110,46 @@ def train(
 ) -> Fitted:
     """Minimise the pinball loss on the training items; keep the weights that are best on the validation items.
 
-    The weights at the start count as candidates: a network that learns nothing is returned as it came. Stops when
-    validation has not improved for `patience` looks, after `max_steps`, or when the time budget is spent.
+    Training losses are taken in units of each item's volatility, so that wild times do not drown calm ones; the
+    validation loss is the one that is judged. What is kept is a moving average of the weights, which forgets the
+    noise of single steps. The weights at the start are a candidate too: a network that learns nothing is returned
+    as it came. Training stops when validation has not improved for `patience` looks, after `max_steps`, or when the
+    time budget is spent.
+
+    Notes
+    -----
+    Averaged weights: Polyak & Juditsky 1992, doi:10.1137/0330046.
     """
     recipe = windows.recipe
     device = choose_device(budget.device)
     network = network.to(device)
-    tensors = WindowTensors.of(windows, device)
-    levels = torch.tensor(recipe.levels, dtype=torch.float64, device=device)
-    training = torch.from_numpy(windows.train).to(device)
-    looked_at = windows.validation[:: max(1, len(windows.validation) // MOST_VALIDATION)]
-    scale = torch.from_numpy(item_scale(windows, np.arange(len(windows.panel.seconds)))).to(device)
-    validation = torch.from_numpy(looked_at).to(device)
+    average = AveragedModel(network, avg_fn=_moving_average)
+    objective = _Objective.of(windows, layout, device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    draw = torch.Generator().manual_seed(budget.seed)
-    size = recipe.batch or BATCH[recipe.network]
-
-    def loss_of(items: Tensor) -> Tensor:
-        missed = tensors.outcomes(items)[:, :, None] - network(*tensors.inputs(items))
-        loss = torch.maximum(levels * missed, (levels - 1) * missed).mean(dim=(1, 2)) / scale[items]
-        return loss.mean()
-
-    def look() -> float:
-        network.eval()
-        with torch.inference_mode():
-            parts = [loss_of(part).item() * len(part) for part in torch.split(validation, CHUNK)]
-        network.train()
-        return sum(parts) / len(validation)
+    batches = _batches(windows, layout, device, seed=budget.seed)
 
     began = clock()
-    first = best = look()
-    best_step, step = 0, 0
+    first = best = objective.look(network)
+    best_step, step, stopped = 0, 0, "max_steps"
     weights = copy.deepcopy(network.state_dict())
-    gain_unit = 1.0 / max(first, np.finfo(np.float64).tiny)  # losses near 1, so that one learning rate fits all units
-    stopped = "max_steps"
     while step < recipe.max_steps:
         step += 1
-        batch = training[torch.randint(len(training), (size,), generator=draw).to(device)]
+        network.train()
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss_of(batch) * gain_unit)
+        torch.autograd.backward(objective.training_loss(network, next(batches)))
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
+        average.update_parameters(network)
         spent = clock() - began
         over = spent >= budget.seconds
         if step % LOOK_STEPS and not over:
             continue
-        now = look()
+        now = objective.look(average.module)
         if now < best:
-            best, best_step, weights = now, step, copy.deepcopy(network.state_dict())
-        share = max(spent / budget.seconds, step / recipe.max_steps) if recipe.max_steps else 1.0
-        left = max(0.0, min(budget.seconds - spent, spent / step * (recipe.max_steps - step)))
-        progress(Advance(done=min(1.0, share), epoch=step, loss=best, seconds_left=left))
+            best, best_step, weights = now, step, copy.deepcopy(average.module.state_dict())
+        share = max(spent / budget.seconds, step / recipe.max_steps)
+        left = min(budget.seconds - spent, spent / step * (recipe.max_steps - step))
+        progress(Advance(done=min(1.0, share), epoch=step, loss=best, seconds_left=max(0.0, left)))
         if over or step - best_step >= recipe.patience * LOOK_STEPS:
             stopped = "time budget" if over else "validation no longer improves"
             break
@@ -175,3 +166,57 @@ def train(
         "seconds": clock() - began,
     }
     return Fitted(network, layout, facts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Objective:
+    """The pinball loss, in the unit that trains well and in the unit that is judged."""
+
+    tensors: WindowTensors
+    levels: Tensor  # (levels,) float64
+    volatility: Tensor  # (rows,) float64, in the unit of the target
+    scale: Tensor  # (rows,) float64: what judged losses are divided by
+    validation: Tensor  # (n,) int64 items
+
+    @classmethod
+    def of(cls, windows: Windows, layout: Layout, device: torch.device) -> _Objective:
+        panel = windows.panel
+        volatility = ewma_volatility(panel, window=layout.window, decay=layout.decay)
+        rows = np.arange(len(panel.seconds))
+        looked_at = windows.validation[:: max(1, len(windows.validation) // MOST_VALIDATION)]
+        return cls(
+            tensors=WindowTensors.of(windows, device),
+            levels=torch.tensor(windows.recipe.levels, dtype=torch.float64, device=device),
+            volatility=torch.from_numpy(volatility * (panel.target if panel.kind == "candles" else 1.0)).to(device),
+            scale=torch.from_numpy(np.ascontiguousarray(item_scale(windows, rows))).to(device),
+            validation=torch.from_numpy(looked_at).to(device),
+        )
+
+    def training_loss(self, network: nn.Module, items: Tensor) -> Tensor:
+        """The mean loss of a batch, in units of volatility."""
+        return (self._losses(network, items) / self.volatility[items]).mean()
+
+    def look(self, network: nn.Module) -> float:
+        """The mean loss of the validation items, as it is judged."""
+        network.eval()
+        with torch.inference_mode():
+            parts = [self._losses(network, part) / self.scale[part] for part in torch.split(self.validation, CHUNK)]
+        return float(torch.cat(parts).mean())
+
+    def _losses(self, network: nn.Module, items: Tensor) -> Tensor:  # (n,) -> (n,) in the unit of the target
+        missed = self.tensors.outcomes(items)[:, :, None] - network(*self.tensors.inputs(items))
+        return torch.maximum(self.levels * missed, (self.levels - 1) * missed).mean(dim=(1, 2))
+
+
+def _batches(windows: Windows, layout: Layout, device: torch.device, *, seed: int) -> Iterator[Tensor]:
+    """Training items drawn with replacement, the same for the same seed on every device."""
+    items = torch.from_numpy(windows.train)
+    size = windows.recipe.batch or BATCH[layout.network]
+    draw = torch.Generator().manual_seed(seed)
+    while True:
+        yield items[torch.randint(len(items), (size,), generator=draw)].to(device)
+
+
+def _moving_average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+    """Follow quickly at first, then with a memory of about fifty steps."""
+    return averaged + (current - averaged) * max(0.02, 9 / (10 + float(count)))

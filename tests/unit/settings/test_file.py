@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import ValidationError
+
+from springtide.cli.init import template
+from springtide.domain.errors import SettingsError
+from springtide.settings.file import read
+from springtide.settings.words import ExchangeSource, FilesSource, Settings, SimulatorSource
+from springtide.tasks.forecast.recipe import ForecastRecipe
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+FULL = """\
+[home]
+store = "s3://bucket/prefix"
+database = "postgresql://user@host/name"
+
+[serve]
+host = "0.0.0.0"
+port = 8123
+poll_s = 0.5
+
+[sources.binance]
+kind = "exchange"
+exchange = "binance"
+symbols = ["BTC/USDT", "ETH/USDT"]
+timeframe = "5m"
+history = "1y"
+overlap = 5
+url = "http://127.0.0.1:9"
+table = "candles"
+
+[sources.invented]
+kind = "simulator"
+seed = 7
+
+[sources.folder]
+kind = "files"
+path = "./incoming"
+columns = { ds = "date", y = "OT" }
+
+[models.btc]
+task = "forecast"
+table = "candles"
+series = ["BTC/USDT"]
+horizon = 12
+window = 96
+network = "lstm"
+start = "scratch"
+budget = "90s"
+train_period = "1y"
+seed = 3
+
+[models.btc.retrain]
+cron = "5 * * * *"
+new_rows = 24
+drift = true
+
+[models.btc.gate]
+baselines = ["last-value"]
+rule = "better"
+judge = "30d"
+first = "always"
+"""
+MODEL = '[models.btc]\ntask = "forecast"\ntable = "candles"\n'  # three lines
+EXCHANGE = '[sources.x]\nkind = "exchange"\nexchange = "binance"\nsymbols = ["BTC/USDT"]\n'  # four lines
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "springtide.toml"
+
+
+def reading(file: Path, text: str, environ: Mapping[str, str] | None = None) -> Settings:
+    file.write_text(text, encoding="utf-8")
+    return read(file, environ=environ or {}, recipes={"forecast": ForecastRecipe})
+
+
+def refusal(file: Path, text: str, environ: Mapping[str, str] | None = None) -> SettingsError:
+    with pytest.raises(SettingsError) as refused:
+        reading(file, text, environ)
+    return refused.value
+
+
+def test_a_full_file_is_read_into_every_section(file: Path) -> None:
+    settings = reading(file, FULL)
+    assert settings.home.store == "s3://bucket/prefix"
+    assert (settings.serve.host, settings.serve.port, settings.serve.poll_s) == ("0.0.0.0", 8123, 0.5)
+    exchange, folder = settings.sources["binance"], settings.sources["folder"]
+    assert isinstance(exchange, ExchangeSource)
+    assert exchange.symbols == ("BTC/USDT", "ETH/USDT")
+    assert exchange.history == timedelta(days=365)
+    assert isinstance(settings.sources["invented"], SimulatorSource)
+    assert isinstance(folder, FilesSource)
+    assert folder.columns == {"ds": "date", "y": "OT"}
+    model = settings.models["btc"]
+    assert (model.start, model.budget, model.seed) == ("scratch", timedelta(seconds=90), 3)
+    assert (model.retrain.cron, model.retrain.new_rows, model.retrain.drift) == ("5 * * * *", 24, True)
+    assert (model.gate.rule, model.gate.judge, model.gate.first) == ("better", timedelta(days=30), "always")
+    assert isinstance(model.recipe, ForecastRecipe)
+    assert (model.recipe.horizon, model.recipe.window, model.recipe.network) == (12, 96, "lstm")
+    assert model.recipe.train_period == timedelta(days=365)
+
+
+def test_an_empty_file_gives_the_defaults(file: Path) -> None:
+    assert reading(file, "") == Settings()
+
+
+def test_the_file_that_init_writes_is_read_without_an_error(file: Path) -> None:
+    settings = reading(file, template())
+    assert settings.models["btc"].table in settings.sources
+    assert settings.models["btc"].recipe == ForecastRecipe(series=("BTC/USDT",))
+
+
+def test_the_file_that_init_writes_says_the_defaults(file: Path) -> None:
+    settings = reading(file, template())
+    assert (settings.home, settings.serve) == (Settings().home, Settings().serve)
+    assert settings.models["btc"].gate == reading(file, MODEL).models["btc"].gate
+
+
+def test_settings_cannot_be_changed_after_reading(file: Path) -> None:
+    settings = reading(file, FULL)
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.home.store = "elsewhere"
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.models["btc"].gate.alpha = 0.5
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.models["btc"].recipe.horizon = 1
+
+
+MISTAKES = {
+    # name: (text, line, what holds, do holds)
+    "an unknown section": ('[serve]\nport = 1\n[hom]\nstore = "x"\n', 3, "'hom' is not known", "did you mean 'home'?"),
+    "a key outside of all sections": ('stor = "x"\n', 1, "'stor' is not known", "known: home"),
+    "an unknown key of home": ('[home]\nstor = "x"\n', 2, "'stor' is not known", "did you mean 'store'?"),
+    "an unknown key of a source": (EXCHANGE + 'tabel = "x"\n', 5, "'tabel' is not known", "did you mean 'table'?"),
+    "an unknown key of a model": (MODEL + "seeed = 3\n", 4, "'seeed' is not known", "did you mean 'seed'?"),
+    "an unknown key of a recipe": (MODEL + "horizn = 3\n", 4, "'horizn' is not known", "did you mean 'horizon'?"),
+    "an unknown key of a gate": (
+        MODEL + "[models.btc.gate]\nalpa = 0.1\n",
+        5,
+        "'alpa' is not known",
+        "did you mean 'alpha'?",
+    ),
+    "an unknown key of retrain": (
+        MODEL + '[models.btc.retrain]\ncorn = "5 * * * *"\n',
+        5,
+        "'corn' is not known",
+        "did you mean 'cron'?",
+    ),
+    "a word for a number": ('[serve]\nhost = "h"\nport = "x"\n', 3, "serve.port", "'x'"),
+    "a number for a text": ("[home]\nstore = 3\n", 2, "home.store", "3"),
+    "a number out of range": ("[serve]\nport = 70000\n", 2, "serve.port", "70000"),
+    "a gate's level out of range": (MODEL + "[models.btc.gate]\nalpha = 2\n", 5, "models.btc.gate.alpha", "2"),
+    "a word that is no choice": (MODEL + 'network = "transformer"\n', 4, "models.btc.network", "'transformer'"),
+    "a recipe's number out of range": (MODEL + "window = 3\n", 4, "models.btc.window", "3"),
+    "a list that makes no sense": (MODEL + "intervals = [90, 50]\n", 4, "intervals are rising", "[90, 50]"),
+    "a list inside a source": (EXCHANGE.replace('["BTC/USDT"]', "[]"), 4, "sources.x.symbols", "[]"),
+    "a value inside a table": (
+        '[sources.x]\nkind = "files"\npath = "p"\ncolumns = { ds = 3 }\n',
+        4,
+        "sources.x.columns.ds",
+        "3",
+    ),
+    "a missing key of a model": ('[models.btc]\ntask = "forecast"\n', 1, "'table' is missing", "[models.btc]"),
+    "a missing key of a source": (
+        '[sources.x]\nkind = "exchange"\nexchange = "b"\n',
+        1,
+        "'symbols' is missing",
+        "[sources.x]",
+    ),
+    "a bad span of a model": (MODEL + 'budget = "soon"\n', 4, "'soon' is not a span", "30s, 5m, 1h"),
+    "a bad span of a recipe": (MODEL + 'train_period = "1 year"\n', 4, "'1 year' is not a span", "30s, 5m, 1h"),
+    "a bad span of a gate": (MODEL + '[models.btc.gate]\njudge = "90"\n', 5, "'90' is not a span", "30s, 5m, 1h"),
+    "a bad span of a source": (EXCHANGE + 'history = "2 y"\n', 5, "'2 y' is not a span", "30s, 5m, 1h"),
+    "an unknown task": ('[models.btc]\ntable = "c"\ntask = "forcast"\n', 3, "'forcast'", "did you mean 'forecast'?"),
+    "no task": ('[models.btc]\ntable = "c"\n', 1, "a model needs a task", "known: forecast"),
+    "an unknown kind of source": ('[sources.x]\nkind = "exchang"\n', 1, "'exchang'", "'exchang'"),
+    "no kind of source": ('[home]\n[sources.x]\nsymbols = ["A"]\n', 2, "'kind'", "['A']"),
+    "a value where sections go": ("[home]\n[sources]\nx = 3\n", 3, "sources.x", "3"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_refused_with_its_file_its_line_and_what_to_write(mistake: str, file: Path) -> None:
+    text, line, what, do = MISTAKES[mistake]
+    refused = refusal(file, text)
+    assert what in refused.what
+    assert f"{file}, line {line} (" in refused.where
+    assert do in refused.do
+
+
+def test_a_file_that_is_not_toml_is_refused_with_the_line_that_is_not(file: Path) -> None:
+    refused = refusal(file, '[home]\nstore = "x"\nport = = 3\n')
+    assert "not valid TOML" in refused.what
+    assert "line 3" in refused.what
+    assert refused.where == str(file)
+
+
+def test_a_missing_file_says_how_to_write_one(file: Path) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(file, environ={}, recipes={})
+    assert refused.value.where == str(file)
+    assert "springtide init" in refused.value.do
+
+
+@pytest.mark.parametrize("text", ["models = 3\n", "[models]\nbtc = 3\n"])
+def test_a_model_that_is_no_section_is_refused_with_how_to_write_one(text: str, file: Path) -> None:
+    assert "[models.NAME]" in refusal(file, text).do
+
+
+def test_the_environment_overrides_the_file_with_the_type_of_the_key(file: Path) -> None:
+    environ = {
+        "SPRINGTIDE_HOME__STORE": "s3://other/place",
+        "SPRINGTIDE_SERVE__PORT": "9000",
+        "SPRINGTIDE_SERVE__POLL_S": "2.5",
+        "SPRINGTIDE_SOURCES__BINANCE__SYMBOLS": '["SOL/USDT"]',
+        "SPRINGTIDE_MODELS__BTC__HORIZON": "6",
+        "SPRINGTIDE_MODELS__BTC__BUDGET": "5m",
+        "SPRINGTIDE_MODELS__BTC__RETRAIN__DRIFT": "false",
+        "SPRINGTIDE_MODELS__BTC__GATE__ALPHA": "0.01",
+    }
+    settings, unchanged = reading(file, FULL, environ), reading(file, FULL)
+    exchange, model = settings.sources["binance"], settings.models["btc"]
+    assert settings.home.store == "s3://other/place"
+    assert settings.home.database == unchanged.home.database
+    assert (settings.serve.port, settings.serve.poll_s) == (9000, 2.5)
+    assert isinstance(exchange, ExchangeSource)
+    assert exchange.symbols == ("SOL/USDT",)
+    assert (model.recipe.horizon, model.budget) == (6, timedelta(minutes=5))
+    assert (model.retrain.drift, model.gate.alpha) == (False, 0.01)
+    assert model.recipe.window == unchanged.models["btc"].recipe.window
+
+
+def test_the_environment_can_write_a_section_that_the_file_lacks(file: Path) -> None:
+    environ = {"SPRINGTIDE_MODELS__ETH__TASK": "forecast", "SPRINGTIDE_MODELS__ETH__TABLE": "candles"}
+    assert reading(file, MODEL, environ).models.keys() == {"btc", "eth"}
+
+
+def test_variables_of_other_programs_and_without_a_section_change_nothing(file: Path) -> None:
+    environ = {"HOME__STORE": "x", "SPRINGTIDE_DATA": "/data", "PATH": "/bin", "springtide_home__store": "x"}
+    assert reading(file, FULL, environ) == reading(file, FULL)
+
+
+def test_an_unknown_key_in_the_environment_is_refused_without_a_line(file: Path) -> None:
+    refused = refusal(file, '[home]\nstore = "x"\n', {"SPRINGTIDE_HOME__STOR": "y"})
+    assert "did you mean 'store'?" in refused.do
+    assert "line" not in refused.where
+    assert "home.stor" in refused.where
+
+
+def test_a_variable_that_goes_below_a_value_is_refused_by_its_name(file: Path) -> None:
+    refused = refusal(file, "[serve]\nport = 8000\n", {"SPRINGTIDE_SERVE__PORT__X": "1"})
+    assert "'port' is not a section" in refused.what
+    assert refused.where == "SPRINGTIDE_SERVE__PORT__X"
