@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +24,7 @@ from springtide.tasks.seam import Advance, Encoded, Exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     import polars as pl
     from numpy.typing import NDArray
@@ -121,12 +121,13 @@ class TabularTask:
     def fit(self, prepared: Split, *, start: Path | None, budget: Budget, progress: Progress) -> Line:
         x, y = _with_one(prepared.inputs[~prepared.judged]), prepared.target[~prepared.judged]
         before, pull = np.zeros(x.shape[1]), 0.0
-        if start is not None:
+        asked = {"target": prepared.recipe.target, "features": list(prepared.recipe.features)}
+        if start is not None and json.loads((start / SIGNATURE).read_text()) == asked:
             weights = onnx.load(start / GRAPH).graph.initializer
             before, pull = np.concatenate([numpy_helper.to_array(one).ravel() for one in weights]), PULL
         fitted = np.linalg.solve(x.T @ x + pull * np.eye(x.shape[1]), x.T @ y + pull * before)
         progress(Advance(done=1.0, epoch=1, loss=float(np.abs(x @ fitted - y).mean()), seconds_left=budget.seconds))
-        return Line(fitted, {"pulled_to": before.tolist() if start is not None else None})
+        return Line(fitted, {"pulled_to": before.tolist() if pull else None})
 
     def predictor(self, fitted: Line) -> Predictor:
         return fitted

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from tests.contract.tabular_task import TabularCodec, TabularRecipe, TabularTask
 
 import springtide
 from springtide.app import worker
@@ -23,7 +24,6 @@ from springtide.pipeline.recorder import Silent
 from springtide.settings import words
 from springtide.tasks.forecast.recipe import ForecastRecipe
 from springtide.tasks.forecast.task import ForecastTask
-from tests.contract.tabular_task import TabularCodec, TabularRecipe, TabularTask
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -241,10 +241,11 @@ def test_an_unknown_baseline_is_refused_with_the_known_ones_before_anything_is_t
     assert "train" not in {step.name for step in run.steps}
 
 
-def test_a_run_as_of_the_past_sees_no_later_row(story: Story, again: Path) -> None:
-    home, until = make_home(again, story.kind), START + timedelta(hours=700)
-    with pytest.raises(SettingsError):  # stopped by its gate, after the snapshot: nothing needs to be trained here
-        worker.retrain(make_home(again, replace(story.kind, baselines=("no",))), "m", tasks=TASKS, until=until)
+def test_a_run_as_of_the_past_sees_no_later_row(story: Story, tmp_path: Path) -> None:
+    home, until = make_home(tmp_path, replace(story.kind, baselines=("no",))), START + timedelta(hours=700)
+    bring(home, story.kind, story.kind.rows(0, 900))
+    with pytest.raises(SettingsError):  # its gate stops it after the snapshot: nothing needs to be trained here
+        worker.retrain(home, "m", tasks=TASKS, until=until)
     snapshot = result(home.registry.runs("m", 1)[0], "snapshot")
     assert snapshot["rows"] == 700
     assert datetime.fromisoformat(snapshot["last"]) < until

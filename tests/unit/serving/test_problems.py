@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import pytest
 from litestar.testing import TestClient
+from tests.serving_world import make_world
 
 from springtide.api.server import create_server
 from springtide.app.answers import Answers
-from tests.serving_world import make_world
 
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
+
+    import pytest
 
 
 def broken_clock() -> datetime:
