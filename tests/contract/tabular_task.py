@@ -141,7 +141,7 @@ class TabularTask:
 
     def losses(self, predictor: Predictor, prepared: Split) -> Losses:
         errors = np.abs(predictor(prepared) - prepared.target[prepared.judged])
-        groups = np.full(errors.size, "rows", dtype=np.str_)
+        groups = np.full(errors.size, "rows")
         return Losses(
             "absolute error",
             errors,

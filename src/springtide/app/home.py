@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from springtide.domain.errors import NotFound, did_you_mean
+from springtide.domain.errors import NotFound, StoreFailed, did_you_mean
 from springtide.lake.tables import Lake
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database
@@ -57,7 +57,7 @@ def open_home(settings: Settings) -> Home:
     """Open the store and the database, making what is not there yet."""
     store = settings.home.store.rstrip("/")
     if "://" not in store:
-        Path(store).mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(store))
     migrate(settings.home.database)
     return Home(
         settings=settings,
@@ -65,3 +65,14 @@ def open_home(settings: Settings) -> Home:
         registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models")),
         codecs={"forecast": ForecastCodec()},
     )
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreFailed(
+            f"the folder of tables and model files cannot be made: {error.strerror}",
+            where=str(folder.absolute()),
+            do="make the folder, or name another store in section [home] of springtide.toml",
+        ) from error

@@ -14,7 +14,7 @@ from springtide.app.ingestion import ingest
 from springtide.cli.forecast import plot_answer
 from springtide.cli.opening import open_config
 from springtide.cli.retrain import print_outcome, run_with_progress
-from springtide.cli.saying import json_option, print_json, progress_bar
+from springtide.cli.saying import json_option, print_json, progress_bar, writing
 from springtide.domain.errors import Conflict
 
 if TYPE_CHECKING:
@@ -49,7 +49,13 @@ PASSING = timedelta(days=30)  # of simulated time between the two runs
 
 
 @click.command("demo")
-@click.option("--folder", type=click.Path(path_type=Path, file_okay=False), default=Path("demo"), show_default=True)
+@click.option(
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("demo"),
+    show_default=True,
+    help="Where to; emptied first if an earlier demo made it.",
+)
 @json_option
 @click.pass_obj
 def command(_config: Path, *, folder: Path, as_json: bool) -> None:
@@ -101,12 +107,13 @@ def _folder(folder: Path) -> Path:
     """An empty demo folder with its settings; a folder that is not a demo's is never touched."""
     if folder.exists() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise Conflict(f"{folder} holds something else", where=str(folder.absolute()), do="choose another --folder")
-    if folder.exists():
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARK).touch()
     config = folder / "springtide.toml"
-    config.write_text(SETTINGS.format(folder=folder.as_posix()), encoding="utf-8")
+    with writing(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARK).touch()
+        config.write_text(SETTINGS.format(folder=folder.as_posix()), encoding="utf-8")
     return config
 
 

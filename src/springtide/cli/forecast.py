@@ -9,7 +9,8 @@ import click
 
 from springtide.app.answers import Answers
 from springtide.cli.opening import open_config
-from springtide.cli.saying import json_option, print_json, print_table, short_time
+from springtide.cli.saying import json_option, print_json, print_table, short_time, writing
+from springtide.domain.errors import SettingsError
 from springtide.domain.rows import SERIES, TIME
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ __all__ = ["command", "plot_answer", "write_forecast"]
 
 PICTURED_HORIZONS = 6  # of history before the forecast
 HINDCASTS = 4
+PICTURES = (".png", ".svg", ".pdf")
 
 
 @click.command("forecast")
@@ -36,14 +38,24 @@ def command(
     config: Path, *, model: str, series: tuple[str, ...], out: Path | None, plot: Path | None, as_json: bool
 ) -> None:
     """Print what MODEL's champion says of the steps to come."""
+    if plot and plot.suffix.lower() not in PICTURES:
+        raise SettingsError(
+            f"{plot.suffix or plot.name!r} is no kind of picture",
+            where="springtide forecast --plot",
+            do=f"end the file's name with {', '.join(PICTURES)}",
+        )
     home = open_config(config)
     home.model(model)
     answers = Answers(home)
     answers.shelf.look()
     answer = answers.forecast(model, series)
-    written = write_forecast(answer, out) if out else []
+    written: list[Path] = []
+    if out:
+        with writing(out):
+            written = write_forecast(answer, out)
     if plot:
-        plot_answer(home, answers, answer, plot)
+        with writing(plot):
+            plot_answer(home, answers, answer, plot)
     if as_json:
         print_json(answer)
     else:

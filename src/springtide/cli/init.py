@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from springtide.cli.saying import writing
 from springtide.domain.errors import Conflict
 
 if TYPE_CHECKING:
@@ -27,5 +28,6 @@ def command(config: Path, *, force: bool) -> None:
     """Write a commented springtide.toml."""
     if config.exists() and not force:
         raise Conflict(f"{config} is there already", where=str(config.absolute()), do="edit it, or use --force")
-    config.write_text(template(), encoding="utf-8")
+    with writing(config):
+        config.write_text(template(), encoding="utf-8")
     click.echo(f"wrote {config}; next: springtide ingest, springtide retrain btc, springtide forecast btc")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from springtide.app.home import open_home, read_settings
@@ -16,4 +17,6 @@ __all__ = ["open_config"]
 
 def open_config(config: Path) -> Home:
     """Read the settings and open what they name."""
+    # What is logged for a server is told here by the answer or the error; once is enough.
+    logging.getLogger("springtide").addHandler(logging.NullHandler())
     return open_home(read_settings(config))

@@ -17,7 +17,7 @@ __all__ = ["command"]
 
 @click.command("runs")
 @click.option("--model", help="Only of this model.")
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1))
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
 @json_option
 @click.pass_obj
 def command(config: Path, *, model: str | None, limit: int, as_json: bool) -> None:

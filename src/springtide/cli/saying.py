@@ -12,10 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from springtide.domain.errors import StoreFailed
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-__all__ = ["json_option", "percent", "print_json", "print_table", "progress_bar", "short_time", "stderr"]
+__all__ = ["json_option", "percent", "print_json", "print_table", "progress_bar", "short_time", "stderr", "writing"]
 
 PIPED_WIDTH = 240
 
@@ -69,6 +72,19 @@ def progress_bar(title: str, *, counted: int | None = None) -> Iterator[Callable
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=counted or 1.0, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say which file could not be written, and why."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreFailed(
+            f"{path.name} cannot be written: {error.strerror or error}",
+            where=str(path.absolute()),
+            do="check that its folder is there, may be written and has free space",
+        ) from error
 
 
 def short_time(moment: Any) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Rule", "decide"]
 
+ROUNDING = 1e-9  # a smaller gain is the order of a sum, not skill: an untrained network equals the volatility baseline
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -71,7 +73,7 @@ def decide(
 
 def _beside(challenger: Losses, name: str, kind: str, losses: Losses, rule: Rule) -> Comparison:
     difference = compare(challenger, losses)
-    better = challenger.mean < losses.mean
+    better = difference.gain > ROUNDING
     passed = better and (rule.name == "better" or difference.p_value < rule.alpha)
     return Comparison(name, kind, losses.mean, difference.gain, difference.p_value, passed)
 
@@ -86,7 +88,7 @@ def _reason(
     said = f"on {len(challenger.values):,} unseen items the mean {challenger.name} is {challenger.mean:.4g}, {compared}"
     if not lost:
         return f"{said}: promote, every rival is beaten"
-    worse = [one for one in lost if one.gain <= 0]
+    worse = [one for one in lost if not one.gain > ROUNDING]
     why = (
         f"it is not better than {_names(worse)}"
         if worse
