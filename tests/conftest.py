@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as springtide.app.worker sets it, before anyone imports torch
+
 ROOT = Path(__file__).parent.parent
 
 

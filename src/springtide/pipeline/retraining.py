@@ -165,7 +165,7 @@ class _Retraining:
             challenger.mkdir()
             exported = self.task.export(fitted, prepared, challenger)
             sizes = {name: (challenger / name).stat().st_size for name in exported.files}
-            result.update(parity=exported.parity, bytes=sizes)
+            result.update(exported.facts, parity=exported.parity, bytes=sizes)
         return exported, challenger
 
     def _evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -48,8 +49,9 @@ class ForecastTask:
 
     def fit(self, prepared: Windows, *, start: Path | None, budget: Budget, progress: Progress) -> Fitted:
         """Train from the exported model in `start` when its layout is the same, else from the volatility baseline."""
-        network, layout = self._start(prepared, start, seed=budget.seed)
-        return train(prepared, network, layout, budget=budget, progress=progress)
+        network, layout, graph = self._start(prepared, start, seed=budget.seed)
+        fitted = train(prepared, network, layout, budget=budget, progress=progress)
+        return replace(fitted, graph=graph)
 
     def predictor(self, fitted: Fitted) -> Predictor:
         """The fitted model as a rival."""
@@ -71,10 +73,10 @@ class ForecastTask:
         """ONNX with scaling and un-scaling inside, weights, signature and probe."""
         return export_forecaster(fitted, prepared, folder)
 
-    def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout]:
+    def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout, Path | None]:
         recipe = prepared.recipe
         if start is not None:
-            network, layout = load_network(start)
+            network, layout, graph = load_network(start)
             wanted = Layout(
                 kind=prepared.panel.kind,
                 network=recipe.network,
@@ -84,7 +86,7 @@ class ForecastTask:
                 decay=layout.decay,  # the champion's volatility is part of its weights
             )
             if layout == wanted:
-                return network, layout
+                return network, layout, graph
         baseline = fit_scaled_quantiles(prepared)
         layout = Layout(
             kind=prepared.panel.kind,
@@ -96,4 +98,4 @@ class ForecastTask:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build_forecaster(layout, torch.from_numpy(baseline.table)), layout
+            return build_forecaster(layout, torch.from_numpy(baseline.table)), layout, None

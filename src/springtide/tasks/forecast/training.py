@@ -18,6 +18,7 @@ from springtide.tasks.seam import Advance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -40,6 +41,7 @@ class Fitted:
     network: Forecaster
     layout: Layout
     facts: Mapping[str, Any]
+    graph: Path | None = None  # the exported graph of a network with this layout, if there is one
 
     def __call__(self, windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """Quantiles (n, horizon, levels) in the unit of the target."""

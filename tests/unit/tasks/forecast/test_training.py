@@ -16,21 +16,11 @@ from springtide.tasks.forecast.training import choose_device, train
 from springtide.tasks.seam import Advance, Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.training import Fitted
 
 TASK = ForecastTask()
 CPU = Budget(60, seed=3, device="cpu")
-
-
-@pytest.fixture(autouse=True)
-def two_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(2, before))
-    yield
-    torch.set_num_threads(before)
 
 
 def fit(items: Windows, *, seed: int = 3) -> Fitted:

@@ -1,0 +1,202 @@
+"""The exported file says what the trained network says, and nothing in it can run code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from safetensors.numpy import load_file
+from tests.synthetic import candles, plain, silent, windows
+
+from springtide.domain.errors import Conflict
+from springtide.tasks.forecast.export import load_exported, load_network
+from springtide.tasks.forecast.task import ForecastTask
+from springtide.tasks.forecast.training import WindowTensors
+from springtide.tasks.seam import Budget
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from springtide.tasks.forecast.items import Windows
+    from springtide.tasks.forecast.training import Fitted
+    from springtide.tasks.seam import Exported
+
+TASK = ForecastTask()
+CPU = Budget(60, device="cpu")
+FILES = {"model.onnx", "weights.safetensors", "signature.json", "probe.npz"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Far faster for small networks where other processes want the cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network with weights far from its start, and the files it was exported to."""
+
+    items: Windows
+    fitted: Fitted
+    exported: Exported
+    folder: Path
+
+
+def same(expected: NDArray[np.float64]) -> object:
+    """Equal to a hundred-thousandth of the value, or a millionth of the largest one where the value passes through zero."""
+    return pytest.approx(expected, rel=1e-5, abs=1e-6 * float(np.abs(expected).max()))
+
+
+def case(network: str, kind: str, folder: Path) -> Case:
+    items = windows(candles() if kind == "candles" else plain(), network=network, max_steps=0)
+    fitted = TASK.fit(items, start=None, budget=CPU, progress=silent)
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for weights in fitted.network.parameters():
+            weights.add_(0.03 * torch.randn(weights.shape, generator=generator))
+    return Case(items, fitted, TASK.export(fitted, items, folder), folder)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Case]:
+    """Export each network once: it takes seconds."""
+    return cache(lambda network, kind: case(network, kind, tmp_path_factory.mktemp(f"{network}-{kind}")))
+
+
+@pytest.fixture(params=[("mixer", "candles"), ("mixer", "plain"), ("lstm", "candles"), ("lstm", "plain")], ids="-".join)
+def one(request: pytest.FixtureRequest, exported: Callable[[str, str], Case]) -> Case:
+    return exported(*request.param)
+
+
+def test_the_exported_file_gives_the_answers_of_the_network(one: Case) -> None:
+    items = np.concatenate([one.items.train, one.items.validation, one.items.judging])
+    assert TASK.load(one.folder)(one.items, items) == same(one.fitted(one.items, items))
+    assert one.exported.parity <= 1e-5
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_the_exported_file_takes_any_number_of_windows(one: Case, size: int) -> None:
+    items = one.items.judging[:size]
+    inputs = WindowTensors.of(one.items, torch.device("cpu")).inputs(torch.from_numpy(items))
+    feeds = {name: tensor.numpy() for name, tensor in zip(one.exported.signature["inputs"], inputs, strict=True)}
+    session = onnxruntime.InferenceSession(one.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (answers,) = session.run(None, feeds)
+    assert answers.shape == (size, one.items.recipe.horizon, len(one.items.recipe.levels))
+    assert answers.dtype == np.float64
+    assert answers == same(one.fitted(one.items, items))
+
+
+def test_the_probe_is_reproduced_by_the_file_beside_it(one: Case) -> None:
+    with np.load(one.folder / "probe.npz", allow_pickle=False) as probe:
+        arrays = dict(probe)
+    feeds = {name.removeprefix("in_"): array for name, array in arrays.items() if name.startswith("in_")}
+    session = onnxruntime.InferenceSession(one.folder / "model.onnx", providers=["CPUExecutionProvider"])
+    assert {feed.name for feed in session.get_inputs()} == feeds.keys()
+    assert arrays.keys() == {f"in_{name}" for name in feeds} | {"out_0"}
+    assert session.run(None, feeds)[0] == pytest.approx(arrays["out_0"], rel=1e-6, abs=1e-12)
+    assert len(arrays["out_0"]) >= 1
+
+
+def test_the_files_are_a_graph_tensors_json_and_numbers_and_nothing_that_is_unpickled(one: Case) -> None:
+    assert set(one.exported.files) == FILES == {path.name for path in one.folder.iterdir()}
+    assert load_file(one.folder / "weights.safetensors").keys() == one.fitted.network.state_dict().keys()
+    assert json.loads((one.folder / "signature.json").read_bytes()) == json.loads(json.dumps(one.exported.signature))
+    with np.load(one.folder / "probe.npz", allow_pickle=False) as probe:
+        assert all(array.dtype.kind in "fiu" for array in probe.values())
+
+
+def test_the_signature_says_all_that_the_question_was(one: Case) -> None:
+    signature, asked = one.exported.signature, one.items.recipe
+    assert signature["series"] == list(one.items.panel.series)
+    assert (signature["kind"], signature["step_s"]) == (one.items.panel.kind, 3600)
+    assert (signature["window"], signature["horizon"]) == (asked.window, asked.horizon)
+    assert (signature["levels"], signature["intervals"]) == (list(asked.levels), list(asked.intervals))
+
+
+def test_the_weights_that_training_starts_from_are_those_that_were_exported(one: Case) -> None:
+    network, layout = load_network(one.folder)
+    assert layout == one.fitted.layout
+    for name, weights in one.fitted.network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], weights)
+
+
+def test_fine_tuning_for_no_step_answers_as_the_champion(one: Case) -> None:
+    tuned = TASK.fit(one.items, start=one.folder, budget=CPU, progress=silent)
+    answers = one.fitted(one.items, one.items.judging)
+    assert tuned(one.items, one.items.judging) == pytest.approx(answers, rel=1e-12)
+    assert not np.allclose(
+        answers, TASK.baselines(one.items)["ewma-volatility"](one.items, one.items.judging), rtol=1e-6
+    )
+
+
+# --- one network is enough for what follows
+
+
+@pytest.fixture
+def champion(exported: Callable[[str, str], Case]) -> Case:
+    return exported("mixer", "candles")
+
+
+def test_fine_tuning_never_ends_worse_on_validation_than_the_champion(champion: Case) -> None:
+    items = windows(candles(), max_steps=50)
+    tuned = TASK.fit(items, start=champion.folder, budget=CPU, progress=silent)
+    assert tuned.facts["validation_loss"] <= tuned.facts["validation_loss_at_start"]
+    untrained = TASK.fit(champion.items, start=None, budget=CPU, progress=silent)
+    assert tuned.facts["validation_loss_at_start"] > untrained.facts["validation_loss_at_start"]
+
+
+@pytest.mark.parametrize("changes", [{"window": 30}, {"horizon": 6}, {"network": "lstm"}, {"intervals": (80,)}])
+def test_a_champion_of_another_layout_is_not_tuned_but_begun_anew(champion: Case, changes: dict[str, object]) -> None:
+    items = windows(candles(), **({"max_steps": 0} | changes))
+    begun = TASK.fit(items, start=champion.folder, budget=CPU, progress=silent)
+    baseline = TASK.baselines(items)["ewma-volatility"](items, items.judging)
+    assert begun(items, items.judging) == pytest.approx(baseline, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"horizon": 5},
+        {"intervals": (80, 90)},
+        {"window": 23},
+    ],
+    ids=["horizon", "levels", "shorter window"],
+)
+def test_a_champion_refuses_another_question(champion: Case, changes: dict[str, object]) -> None:
+    items = windows(candles(), **changes)
+    with pytest.raises(Conflict) as refused:
+        load_exported(champion.folder)(items, items.judging)
+    name, value = next(iter(changes.items()))
+    assert "another question" in refused.value.what
+    if name != "intervals":
+        assert f"'{name}': {value}" in refused.value.where
+
+
+def test_a_champion_of_candles_refuses_plain_series_and_another_step(champion: Case) -> None:
+    two_hourly = candles(24 * 60, series=["BTC/USDT"]).filter(
+        candles(24 * 60, series=["BTC/USDT"])["ds"].dt.hour() % 2 == 0
+    )
+    for rows in (plain(), two_hourly):
+        items = windows(rows)
+        with pytest.raises(Conflict):
+            TASK.losses(TASK.load(champion.folder), items)
+
+
+def test_a_champion_with_a_shorter_window_is_asked_for_the_same_items(champion: Case) -> None:
+    items = windows(candles(), window=48)
+    inside = np.isin(champion.items.judging, items.judging)
+    answers = champion.fitted(champion.items, champion.items.judging[inside])
+    assert TASK.load(champion.folder)(items, items.judging) == pytest.approx(answers, rel=1e-5)
+    assert len(TASK.losses(TASK.load(champion.folder), items).values) == len(items.judging)
