@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check install install-dev bench clean
+.PHONY: demo test check install install-dev clean
 
 demo: install ## the whole loop on a simulated exchange: no keys, no services
 	$(BIN)/springtide demo

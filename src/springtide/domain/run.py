@@ -44,3 +44,4 @@ class Run:
     steps: tuple[Step, ...] = ()
     version: int | None = None
     failure: Failure | None = None
+    process: str | None = None  # "host:process id" that works on it

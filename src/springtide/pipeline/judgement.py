@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from springtide.domain.errors import Conflict
+from springtide.domain.errors import Conflict, TooFewRows
 from springtide.evaluation.gate import Rule, decide
 
 if TYPE_CHECKING:
@@ -41,10 +41,24 @@ class Rivals:
 
 
 def judging_start(snapshot: Snapshot, gate: Gate, champion: Version | None) -> datetime:
-    """Where the judging items begin: the newest span, less what the champion has seen."""
+    """Where the judging items begin: the newest span, less what the champion has seen.
+
+    Raises
+    ------
+    TooFewRows
+        If the champion has seen every row there is.
+    """
     start = snapshot.last - gate.judge
     seen = champion.manifest.trained_until if champion is not None else None
-    return max(start, seen) if seen is not None else start
+    if champion is None or seen is None:
+        return start
+    if seen >= snapshot.last:
+        raise TooFewRows(
+            f"{champion.name} has learned from all rows until {seen:%Y-%m-%d %H:%M}, so nothing is left to compare on",
+            where=f"rows until {snapshot.last:%Y-%m-%d %H:%M}",
+            do="bring in newer rows, or retrain as of a later time",
+        )
+    return max(start, seen)
 
 
 def measure_rivals(

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from springtide.domain.errors import SettingsError, did_you_mean
 from springtide.domain.model import Manifest
 from springtide.domain.run import Run
+from springtide.pipeline.dead_runs import close_dead_runs, this_process
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
 from springtide.pipeline.recorder import Recorder, Reporter, utc_now
 from springtide.tasks.seam import Budget
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from springtide.tasks.seam import Exported, Prepared, Task
 
 __all__ = ["Order", "Outcome", "retrain"]
+
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,9 @@ def retrain(
     now : callable
         The clock.
     """
-    recorder = Recorder(Run(order.run, order.model, "running", order.reasons, now()), registry, reporter, now)
+    close_dead_runs(registry, order.model, now=now)
+    run = Run(order.run, order.model, "running", order.reasons, now(), process=this_process())
+    recorder = Recorder(run, registry, reporter, now)
     with recorder.whole(), tempfile.TemporaryDirectory(prefix="springtide-") as folder:
         return _Retraining(order, task, registry, recorder, Path(folder)).steps(table, collect)
 
@@ -107,7 +115,8 @@ class _Retraining:
         exported, challenger = self._train(prepared, champion)
         rivals = self._evaluate(prepared, challenger, champion, baselines)
         verdict = self._judge(rivals, champion)
-        return self._publish(snapshot, prepared, exported, challenger, rivals, verdict, champion)
+        manifest = self._describe(snapshot, prepared, exported, challenger, rivals)
+        return self._publish(manifest, challenger, rivals, verdict, champion)
 
     def _champion(self) -> tuple[Version, Path] | None:
         version = self.registry.champion(self.order.model)
@@ -186,41 +195,52 @@ class _Retraining:
             result.update(asdict(verdict))
         return verdict
 
-    def _publish(
-        self,
-        snapshot: Snapshot,
-        prepared: Prepared,
-        exported: Exported,
-        challenger: Path,
-        rivals: Rivals,
-        verdict: Verdict,
-        champion: tuple[Version, Path] | None,
-    ) -> Outcome:
-        order, now = self.order, self.recorder.now
+    def _describe(
+        self, snapshot: Snapshot, prepared: Prepared, exported: Exported, challenger: Path, rivals: Rivals
+    ) -> Manifest:
+        """The manifest, which also goes beside the model's files, for people who have only those."""
+        order = self.order
+        digests = {name: sha256((challenger / name).read_bytes()).hexdigest() for name in exported.files}
         manifest = Manifest(
             model=order.model,
             task=self.task.name,
             run=order.run,
-            created=now(),
+            created=self.recorder.now(),
             code=order.code,
             snapshot=snapshot,
             recipe=order.settings.recipe.model_dump(mode="json"),
             signature={**exported.signature, "model": order.model},
             metrics=rivals.metrics(),
-            files=dict.fromkeys(exported.files, ""),
+            files=digests,
             trained_until=prepared.trained_until,
         )
+        (challenger / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
+        return replace(manifest, files={**digests, MANIFEST: ""})  # the registry fills in the digest of this one
+
+    def _publish(
+        self,
+        manifest: Manifest,
+        challenger: Path,
+        rivals: Rivals,
+        verdict: Verdict,
+        champion: tuple[Version, Path] | None,
+    ) -> Outcome:
+        order = self.order
         with self.recorder.step("publish") as result:
             version = self.registry.publish(manifest, challenger, verdict)
             self.recorder.published(version.number)
-            said: dict[str, Any] = {"run": order.run, "by": "gate", "reason": verdict.reason, "at": now()}
+            said: dict[str, Any] = {
+                "run": order.run,
+                "by": "gate",
+                "reason": verdict.reason,
+                "at": self.recorder.now(),
+                "warning": verdict.warning,
+            }
             if verdict.promote:
                 serving = champion[0].number if champion else None
-                entry = self.registry.promote(
-                    order.model, version.number, **said, warning=verdict.warning, expected=serving
-                )
+                entry = self.registry.promote(order.model, version.number, **said, expected=serving)
             else:
-                entry = self.registry.keep(order.model, version.number, **said, warning=verdict.warning)
+                entry = self.registry.keep(order.model, version.number, **said)
             self.registry.retain(order.model, order.settings.keep_versions)
             result.update(version=version.number, action=entry.action, serving=entry.serving)
         return Outcome(self.recorder.run, version, verdict, entry, rivals.metrics())
