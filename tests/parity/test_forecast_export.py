@@ -169,18 +169,18 @@ def test_a_tuned_network_in_its_champions_graph_gives_its_own_answers(one: Case,
     assert set(child.exported.files) == FILES == {path.name for path in child.folder.iterdir()}
 
 
-def test_the_champions_own_file_is_left_as_it_was(one: Case, tmp_path: Path) -> None:
-    before = {path.name: path.read_bytes() for path in one.folder.iterdir()}
-    tuned(one, tmp_path)
-    assert before == {path.name: path.read_bytes() for path in one.folder.iterdir()}
-
-
 # --- one network is enough for what follows
 
 
 @pytest.fixture
 def champion(exported: Callable[[str, str], Case]) -> Case:
     return exported("mixer", "candles")
+
+
+def test_fine_tuning_leaves_the_champions_files_as_they_were(champion: Case, tmp_path: Path) -> None:
+    before = {path.name: path.read_bytes() for path in champion.folder.iterdir()}
+    tuned(champion, tmp_path)
+    assert before == {path.name: path.read_bytes() for path in champion.folder.iterdir()}
 
 
 def test_fine_tuning_never_ends_worse_on_validation_than_the_champion(champion: Case) -> None:
@@ -191,15 +191,10 @@ def test_fine_tuning_never_ends_worse_on_validation_than_the_champion(champion: 
     assert tuned.facts["validation_loss_at_start"] > untrained.facts["validation_loss_at_start"]
 
 
-@pytest.mark.parametrize("broken", ["another network's graph", "a graph that computes something else"])
-def test_a_champions_graph_that_does_not_fit_is_exported_anew(
-    broken: str, champion: Case, exported: Callable[[str, str], Case], tmp_path: Path
-) -> None:
+def test_a_champions_graph_that_computes_something_else_is_exported_anew(champion: Case, tmp_path: Path) -> None:
     folder = shutil.copytree(champion.folder, tmp_path / "champion")
-    graph = onnx.load(exported("lstm" if "network" in broken else "mixer", "candles").folder / "model.onnx")
-    if "else" in broken:
-        swapped = next(node for node in graph.graph.node if node.op_type == "Exp")
-        swapped.op_type = "Sin"
+    graph = onnx.load(folder / "model.onnx")
+    next(node for node in graph.graph.node if node.op_type == "Exp").op_type = "Sin"
     onnx.save(graph, folder / "model.onnx")
     child = tuned(replace(champion, folder=folder), tmp_path)
     assert child.exported.facts["graph"] == "exported"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from springtide.app.request_rows import columns_of_request
+from springtide.app.tensors import array_of, form_of, tensor_of
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.rows import SERIES, TIME
 from springtide.domain.units import format_span
@@ -16,26 +15,22 @@ from springtide.serving.shelf import Shelf
 from springtide.serving.watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from threading import Event
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from springtide.app.home import Home
     from springtide.domain.model import JournalEntry, Version
     from springtide.domain.run import Run
     from springtide.serving.live import Answer, Model
-    from springtide.serving.session import TensorForm
     from springtide.serving.shelf import Place
 
 __all__ = ["Answers", "utc_now", "watch"]
 
 STALE_STEPS = 3  # newest rows older than this many steps are worth a warning
-_MILLISECONDS = 100_000_000_000  # epoch seconds reach this in the year 5138, epoch milliseconds did in 1973
-
-_DATATYPES = {"float64": "FP64", "float32": "FP32", "int64": "INT64", "int32": "INT32", "bool": "BOOL"}
-_DTYPES = {datatype: dtype for dtype, datatype in _DATATYPES.items()}
 
 
 def utc_now() -> datetime:
@@ -161,7 +156,7 @@ class Answers:
         """
         place = self.shelf.place(name)
         model = place.now.model
-        columns = _columns(rows, where=f"rows sent to model {name}")
+        columns = columns_of_request(rows, where=f"rows sent to model {name}")
         answer = model.predict(columns)
         asked = tuple(dict.fromkeys(answer.columns[SERIES]))
         return self._answer(place, model, [answer], asked, rows_from="request")
@@ -172,7 +167,7 @@ class Answers:
         Source: https://github.com/kserve/open-inference-protocol
         """
         model = self.shelf.place(name).now.model
-        feeds = {tensor["name"]: _array(tensor, where=f"inputs sent to model {name}") for tensor in request["inputs"]}
+        feeds = {tensor["name"]: array_of(tensor, where=f"inputs sent to model {name}") for tensor in request["inputs"]}
         outputs = dict(zip((form.name for form in model.session.outputs), model.session.run(feeds), strict=True))
         wanted = [output["name"] for output in request.get("outputs") or ()] or list(outputs)
         if unknown := [output for output in wanted if output not in outputs]:
@@ -182,7 +177,7 @@ class Answers:
         answer = {
             "model_name": name,
             "model_version": str(model.version.number),
-            "outputs": [_tensor(output, outputs[output]) for output in wanted],
+            "outputs": [tensor_of(output, outputs[output]) for output in wanted],
         }
         return answer | ({"id": request["id"]} if request.get("id") else {})
 
@@ -193,8 +188,8 @@ class Answers:
             "name": name,
             "versions": [str(model.version.number)],
             "platform": "onnxruntime_onnx",
-            "inputs": [_form(form) for form in model.session.inputs],
-            "outputs": [_form(form) for form in model.session.outputs],
+            "inputs": [form_of(form) for form in model.session.inputs],
+            "outputs": [form_of(form) for form in model.session.outputs],
         }
 
     # who serves
@@ -311,96 +306,3 @@ def _joined(parts: Sequence[Mapping[str, list[Any]]]) -> dict[str, list[Any]]:
     if not parts:
         return {}
     return {name: [value for part in parts for value in part[name]] for name in parts[0]}
-
-
-def _columns(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], *, where: str) -> dict[str, NDArray[Any]]:
-    """Rows as a codec takes them; every value of every row is looked at."""
-    columns = _turned(rows, where)
-    for name in (SERIES, TIME):
-        if name not in columns:
-            raise BadRows(f"no column {name!r}", where=where, do=f"send {SERIES}, {TIME} and the values")
-    sizes = {name: len(values) for name, values in columns.items()}
-    if len(set(sizes.values())) > 1:
-        raise BadRows(f"columns of different lengths: {sizes}", where=where, do="send one value per row and column")
-    if not sizes[TIME]:
-        raise BadRows("no rows", where=where, do="send at least as many rows as the model's window")
-    arrays: dict[str, NDArray[Any]] = {
-        SERIES: np.array([_text(value, row, where) for row, value in enumerate(columns[SERIES], 1)], dtype=np.str_),
-        TIME: np.array([_seconds(value, row, where) for row, value in enumerate(columns[TIME], 1)], dtype=np.int64),
-    }
-    for name, values in columns.items():
-        if name not in arrays:
-            numbers = [_number(value, name, row, where) for row, value in enumerate(values, 1)]
-            arrays[name] = np.array(numbers, dtype=np.float64)
-    return arrays
-
-
-def _turned(rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]], where: str) -> Mapping[str, Sequence[Any]]:
-    """Records as columns; all records have the names of the first."""
-    if isinstance(rows, Mapping):
-        return rows
-    names = list(rows[0]) if rows else [SERIES, TIME]
-    for row, record in enumerate(rows, 1):
-        if record.keys() != set(names):
-            odd = sorted(record.keys() ^ set(names))
-            raise BadRows(
-                f"row {row} and row 1 do not have the same columns: {odd}", where=where, do="send the same in every row"
-            )
-    return {name: [record[name] for record in rows] for name in names}
-
-
-def _text(value: Any, row: int, where: str) -> str:
-    if not isinstance(value, str):
-        raise BadRows(f"row {row}: {SERIES} is {value!r}", where=where, do="send a name: BTC/USDT")
-    return value
-
-
-def _number(value: Any, name: str, row: int, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRows(f"row {row}: {name} is {value!r}", where=where, do="send a number")
-    return float(value)
-
-
-def _seconds(value: Any, row: int, where: str) -> int:
-    """Seconds since 1970 UTC of a time as people send it."""
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            moment = None
-    if isinstance(moment, datetime) and moment.tzinfo is not None:
-        moment = moment.timestamp()
-    whole = isinstance(moment, int | float) and not isinstance(moment, bool) and moment == moment // 1
-    if not whole or abs(moment) >= _MILLISECONDS:
-        raise BadRows(
-            f"row {row}: {TIME} is {value!r}",
-            where=where,
-            do="send a time with its zone, 2024-01-31T13:00:00Z, or whole seconds since 1970 UTC",
-        )
-    return int(moment)
-
-
-def _array(tensor: Mapping[str, Any], *, where: str) -> NDArray[Any]:
-    """A tensor of the protocol: `data` is flat or nested, in row-major order."""
-    name, datatype = tensor["name"], tensor["datatype"]
-    if datatype not in _DTYPES:
-        raise BadRows(f"input {name!r} has the datatype {datatype!r}", where=where, do=did_you_mean(datatype, _DTYPES))
-    try:
-        return np.asarray(tensor["data"], dtype=_DTYPES[datatype]).reshape(tensor["shape"])
-    except (ValueError, TypeError, OverflowError) as error:
-        raise BadRows(
-            f"input {name!r} is not a tensor of {datatype} with the shape {tensor['shape']}: {error}",
-            where=where,
-            do="send as many numbers as the shape holds",
-        ) from error
-
-
-def _tensor(name: str, array: NDArray[Any]) -> dict[str, Any]:
-    datatype = _DATATYPES[str(array.dtype)]
-    return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": array.ravel().tolist()}
-
-
-def _form(form: TensorForm) -> dict[str, Any]:
-    shape = [-1 if size is None else size for size in form.shape]
-    return {"name": form.name, "datatype": _DATATYPES[str(form.dtype)], "shape": shape}
