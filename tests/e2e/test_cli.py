@@ -256,7 +256,13 @@ def test_models_runs_show_and_journal_tell_one_story(home: Path) -> None:
     version = said(home, "show", "btc@1")
     assert version["manifest"]["run"] == answer["run"]
     assert version["verdict"] == answer["verdict"]
-    assert set(version["manifest"]["files"]) == {"model.onnx", "weights.safetensors", "signature.json", "probe.npz"}
+    assert set(version["manifest"]["files"]) == {
+        "manifest.json",
+        "model.onnx",
+        "probe.npz",
+        "signature.json",
+        "weights.safetensors",
+    }
     (line,) = said(home, "journal", "btc")
     assert (line["action"], line["serving"], line["run"], line["by"]) == ("promote", 1, answer["run"], "gate")
     assert "without proof" in line["warning"] or answer["verdict"]["warning"] is None

@@ -93,16 +93,17 @@ def test_the_market_is_the_mean_move_of_the_series_that_have_one(series: dict[st
 
     def move(hour: int) -> float:
         moves = [
-            abs(math.log(closes[hour] / closes[hour - 1]))
-            for closes in full.values()
-            if hour in closes and hour - 1 in closes
+            abs(math.log(full[name][hour] / full[name][hour - 1]))
+            for name, closes in series.items()  # a filled hour is no move
+            if hour in closes and hour - 1 in full[name]
         ]
         return sum(moves) / len(moves) if moves else 0.0
 
     hours = [hour for closes in full.values() for hour in closes]
     close = [value for closes in full.values() for value in closes.values()]
     bounds = np.cumsum([0, *(len(closes) for closes in full.values())])
-    found = market_of(np.array(hours) * HOUR_S, np.array(close), bounds)
+    filled = np.array([hour not in series[name] for name, closes in full.items() for hour in closes])
+    found = market_of(np.array(hours) * HOUR_S, np.array(close), filled, bounds)
     assert found.tolist() == pytest.approx([move(hour) for hour in hours], abs=1e-12)
 
 

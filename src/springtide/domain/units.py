@@ -9,6 +9,7 @@ from springtide.domain.errors import SettingsError
 
 __all__ = ["format_span", "parse_span", "steps_per_day"]
 
+MOST_SECONDS = 1000 * 31_536_000
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 
 
@@ -27,7 +28,12 @@ def parse_span(text: str) -> timedelta:
             where="a timeframe, history, period or budget",
             do="write a whole number and a unit: 30s, 5m, 1h, 7d, 2w or 2y",
         )
-    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > MOST_SECONDS:
+        raise SettingsError(
+            f"{text!r} is longer than a thousand years", where="a span of time", do="write a shorter span"
+        )
+    return timedelta(seconds=seconds)
 
 
 def format_span(span: timedelta) -> str:

@@ -12,6 +12,7 @@ import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as failures
 
 from springtide.domain.errors import BadRows, ModelRefused
+from springtide.evaluation.parity import TOLERANCE, relative_difference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Probe", "Session", "TensorForm", "check_answers", "read_probe"]
 
-TOLERANCE = 1e-5  # largest relative difference from the stored answers; another machine rounds otherwise, but not more
 _FATAL = 4  # ONNX Runtime's log level: what fails is raised, and need not be printed as well
 _DO = "restore the file from a backup, roll back to another version, or retrain"
 
@@ -145,7 +145,7 @@ def check_answers(given: Sequence[NDArray[Any]], probe: Probe, *, where: str) ->
     Raises
     ------
     ModelRefused
-        If an answer is not finite, has another shape, or differs by more than 1e-5, relative to the stored value.
+        If an answer is not finite, has another shape, or differs by more than 1e-5, relative to the stored item.
 
     Examples
     --------
@@ -164,8 +164,7 @@ def check_answers(given: Sequence[NDArray[Any]], probe: Probe, *, where: str) ->
     elif not all(np.isfinite(array).all() for array in given):
         problem = "some are not finite numbers"
     else:
-        differences = [_relative(new, old) for new, old in zip(given, probe.answers, strict=True)]
-        worst = max(differences)
+        worst = max(relative_difference(new, old) for new, old in zip(given, probe.answers, strict=True))
         if worst <= TOLERANCE:
             return
         problem = f"they differ by {worst:.1e}, relative"
@@ -174,13 +173,6 @@ def check_answers(given: Sequence[NDArray[Any]], probe: Probe, *, where: str) ->
         where=where,
         do="keep the version that serves; retrain, or restore the model's files from a backup",
     )
-
-
-def _relative(new: NDArray[Any], old: NDArray[Any]) -> float:
-    """Largest relative difference; a stored NaN counts as infinitely far."""
-    smallest = np.finfo(np.float64).tiny
-    away = np.abs(new.astype(np.float64) - old) / np.maximum(np.abs(old.astype(np.float64)), smallest)
-    return float(np.nan_to_num(away, nan=np.inf).max(initial=0.0))
 
 
 def _options() -> Any:

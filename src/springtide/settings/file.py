@@ -159,7 +159,7 @@ def _where(path: Path, text: str, place: tuple[str, ...]) -> str:
 def _line(text: str, place: tuple[str, ...]) -> int | None:
     """The line of a key: the nearest thing above it that the file spells out."""
     section: tuple[str, ...] = ()
-    found = None
+    found, depth = None, 0
     for number, line in enumerate(text.splitlines(), start=1):
         spelled: tuple[str, ...] | None = None
         if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
@@ -167,6 +167,11 @@ def _line(text: str, place: tuple[str, ...]) -> int | None:
             spelled = section
         elif key := re.match(r"\s*[\"']?([\w./-]+?)[\"']?\s*=", line):
             spelled = (*section, key[1])
-        if spelled is not None and (len(spelled) > 1 or spelled == place) and spelled == place[: len(spelled)]:
-            found = number
+        if (
+            spelled is not None
+            and (len(spelled) > 1 or spelled == place)
+            and spelled == place[: len(spelled)]
+            and len(spelled) >= depth
+        ):
+            found, depth = number, len(spelled)
     return found

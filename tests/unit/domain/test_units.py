@@ -12,7 +12,7 @@ from springtide.domain.units import format_span, parse_span, steps_per_day
 UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 
 
-@given(st.integers(1, 10_000), st.sampled_from(sorted(UNIT_S)))
+@given(st.integers(1, 1000), st.sampled_from(sorted(UNIT_S)))
 def test_a_span_is_its_number_times_its_unit(number: int, unit: str) -> None:
     assert parse_span(f"{number}{unit}") == timedelta(seconds=number * UNIT_S[unit])
 

@@ -48,12 +48,14 @@ class ForecastCodec:
         NotFound
             If a named series has no rows.
         TooFewRows
-            If a series is shorter than the window.
+            If a series is shorter than the window, or ends more than `SLACK` steps before another one.
         BadRows
             If a column is missing, a value is not a finite number (or a price not positive), or times are off the grid.
         """
         channels = CANDLE_VALUES if signature["kind"] == "candles" else PLAIN_VALUES
         names, seconds, values = _read(columns, channels)
+        if not len(names):
+            raise TooFewRows("there are no rows", where=f"model {signature['model']}", do="send or ingest rows first")
         wanted = list(series) or sorted(set(names.tolist()))
         if absent := [name for name in wanted if name not in set(names.tolist())]:
             raise NotFound(
@@ -71,6 +73,7 @@ class ForecastCodec:
                     where=f"model {signature['model']}",
                     do="send or ingest more rows",
                 )
+        _check_together(grids, wanted, signature)
         cutoffs = np.array([grids[name][0][-1] for name in wanted], dtype=np.int64)
         inputs: dict[str, NDArray[Any]] = {signature["values"]: np.stack([grids[name][1][-window:] for name in wanted])}
         if signature["kind"] == "candles":
@@ -166,8 +169,26 @@ def _market(
     bounds = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     seconds = np.concatenate([grid[0] for grid in grids.values()])
     close = np.concatenate([grid[1][:, 3] for grid in grids.values()])
-    moves = market_of(seconds, close, bounds)
+    filled = np.concatenate([grid[2] for grid in grids.values()])
+    moves = market_of(seconds, close, filled, bounds)
     return {name: moves[bounds[place] : bounds[place + 1]] for place, name in enumerate(grids)}
+
+
+def _check_together(
+    grids: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]],
+    wanted: Sequence[str],
+    signature: Mapping[str, Any],
+) -> None:
+    """Refuse a series that ends long before the others: the market around its window is not among the rows."""
+    newest = max(int(grid[0][-1]) for grid in grids.values())
+    for name in wanted:
+        behind = (newest - int(grids[name][0][-1])) // int(signature["step_s"])
+        if behind > SLACK:
+            raise TooFewRows(
+                f"the newest row of {name} is {behind} steps older than that of other series",
+                where=f"model {signature['model']}",
+                do=f"bring in newer rows of {name}, or leave it out",
+            )
 
 
 def _moment(seconds: np.int64) -> datetime:

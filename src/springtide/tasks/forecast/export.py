@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from springtide.domain.errors import Conflict, ModelRefused
+from springtide.evaluation.parity import TOLERANCE, relative_difference
 from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
 from springtide.tasks.forecast.training import Fitted, WindowTensors
 from springtide.tasks.seam import Exported
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["ExportedForecaster", "export_forecaster", "load_exported", "load_network"]
 
 GRAPH, WEIGHTS, SIGNATURE, PROBE = "model.onnx", "weights.safetensors", "signature.json", "probe.npz"
-TOLERANCE = 1e-5  # largest relative difference between torch and ONNX Runtime that is let through
 CHECKED, PROBED = 512, 8  # real windows compared at export, and kept as the probe
 CHUNK = 1024
 
@@ -59,11 +59,11 @@ def export_forecaster(fitted: Fitted, windows: Windows, folder: Path) -> Exporte
     path = folder / GRAPH
     reused = fitted.graph is not None and _fill_graph(fitted.graph, network, path)
     answers = _session(path).run(None, feeds)[0] if reused else None
-    if answers is None or not _parity(answers, expected) <= TOLERANCE:
+    if answers is None or not relative_difference(answers, expected) <= TOLERANCE:
         reused = False
         _export_graph(network, inputs, signature, path)
         answers = _session(path).run(None, feeds)[0]
-    parity = _parity(answers, expected)
+    parity = relative_difference(answers, expected)
     if not parity <= TOLERANCE:
         raise ModelRefused(
             f"the exported graph differs from the trained network by {parity:.1e}, relative, on {len(items)} real windows",
@@ -80,11 +80,6 @@ def export_forecaster(fitted: Fitted, windows: Windows, folder: Path) -> Exporte
         parity=parity,
         facts={"graph": "the champion's, with new weights" if reused else "exported", "checked_windows": len(items)},
     )
-
-
-def _parity(answers: NDArray[np.float64], expected: NDArray[np.float64]) -> float:
-    """The largest relative difference; NaN where an answer is not a number."""
-    return float(np.max(np.abs(answers - expected) / np.maximum(np.abs(expected), np.finfo(np.float64).tiny)))
 
 
 class ExportedForecaster:

@@ -47,23 +47,27 @@ def on_grid(
     return seconds[0] + step_s * np.arange(size), full, filled
 
 
-def market_of(seconds: NDArray[np.int64], close: NDArray[np.float64], bounds: NDArray[np.int64]) -> NDArray[np.float64]:
+def market_of(
+    seconds: NDArray[np.int64], close: NDArray[np.float64], filled: NDArray[np.bool_], bounds: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """The whole market's move: at each time the mean absolute log-return of the series that have one.
+
+    A filled step is no move: when a forecast is served, a step that is missing now has not been filled yet.
 
     Parameters
     ----------
-    seconds, close : (rows,)
-        Time and close of each row, series after series.
+    seconds, close, filled : (rows,)
+        Time and close of each row, and whether it was missing, series after series.
     bounds : (s + 1,) int64
         Where each series begins and ends.
 
     Returns
     -------
     (rows,) float64
-        0 at times at which no series has an earlier row.
+        0 at times at which no series has moved.
     """
     moves = np.abs(np.diff(np.log(close), prepend=np.log(close[:1])))
-    known = np.ones(len(close), dtype=bool)
+    known = ~filled
     known[bounds[:-1]] = False
     times, place = np.unique(seconds, return_inverse=True)
     total = np.bincount(place[known], weights=moves[known], minlength=len(times))

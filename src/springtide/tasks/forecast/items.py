@@ -138,12 +138,6 @@ def _check_values(panel: Panel, recipe: ForecastRecipe) -> None:
         )
     for index, name in enumerate(panel.series):
         target = panel.target[panel.bounds[index] : panel.bounds[index + 1]]
-        if not np.isfinite(target).all() or (panel.kind == "candles" and (target <= 0).any()):
-            raise BadRows(
-                "values that are not positive numbers",
-                where=f"series {name}",
-                do="correct the rows and ingest them again",
-            )
         if len(target) > recipe.window and np.all(target == target[0]):
             raise BadRows(
                 f"the value never changes ({target[0]:g} in {len(target)} rows)",

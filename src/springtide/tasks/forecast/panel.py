@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -40,6 +41,10 @@ class Panel:
         True where the row was missing.
     market : (rows,) float64
         Mean absolute log-return of all series at that time (0 for plain series).
+    level : (rows,) float64
+        The scale on which changes are added up: log(close), or y itself.
+    owner : (rows,) int64
+        The index of the series that each row belongs to.
     """
 
     series: tuple[str, ...]
@@ -50,21 +55,17 @@ class Panel:
     values: NDArray[np.float64]
     filled: NDArray[np.bool_]
     market: NDArray[np.float64]
+    level: NDArray[np.float64] = field(init=False)
+    owner: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "level", np.log(self.target) if self.kind == "candles" else self.target.copy())
+        object.__setattr__(self, "owner", np.repeat(np.arange(len(self.series)), np.diff(self.bounds)))
 
     @property
     def target(self) -> NDArray[np.float64]:
         """(rows,) float64: close, or y."""
         return self.values[:, 3] if self.kind == "candles" else self.values[:, 0]
-
-    @property
-    def level(self) -> NDArray[np.float64]:
-        """(rows,) float64: the scale on which changes are added up: log(close), or y itself."""
-        return np.log(self.target) if self.kind == "candles" else self.target
-
-    @property
-    def owner(self) -> NDArray[np.int64]:
-        """(rows,) int64: the index of the series that each row belongs to."""
-        return np.repeat(np.arange(len(self.series)), np.diff(self.bounds))
 
 
 def build_panel(rows: pl.LazyFrame) -> Panel:
@@ -78,7 +79,8 @@ def build_panel(rows: pl.LazyFrame) -> Panel:
     Raises
     ------
     BadRows
-        If there is nothing to learn from: no rows, or no known value columns.
+        If there is nothing to learn from: no rows, no known value columns, values that are no numbers, prices that are
+        not positive, or times off the grid.
     """
     names = rows.collect_schema().names()
     kind: Literal["candles", "plain"] = "candles" if set(CANDLE_VALUES) <= set(names) else "plain"
@@ -89,6 +91,7 @@ def build_panel(rows: pl.LazyFrame) -> Panel:
     if frame.height < 2:
         raise BadRows("there are no rows to learn from", where=f"{frame.height} rows", do="ingest rows first")
     step_s = _step(frame)
+    _check(frame, kind, channels, step_s)
     parts = [
         on_grid(part[TIME].to_numpy(), part.select(channels).to_numpy().astype(np.float64), step_s=step_s)
         for part in frame.partition_by(SERIES, maintain_order=True)
@@ -96,7 +99,8 @@ def build_panel(rows: pl.LazyFrame) -> Panel:
     seconds = np.concatenate([part[0] for part in parts])
     values = np.concatenate([part[1] for part in parts])
     bounds = np.concatenate([[0], np.cumsum([len(part[0]) for part in parts])]).astype(np.int64)
-    market = market_of(seconds, values[:, 3], bounds) if kind == "candles" else np.zeros(len(seconds))
+    filled = np.concatenate([part[2] for part in parts])
+    market = market_of(seconds, values[:, 3], filled, bounds) if kind == "candles" else np.zeros(len(seconds))
     return Panel(
         series=tuple(frame[SERIES].unique(maintain_order=True).to_list()),
         kind=kind,
@@ -104,7 +108,7 @@ def build_panel(rows: pl.LazyFrame) -> Panel:
         bounds=bounds,
         seconds=seconds,
         values=values,
-        filled=np.concatenate([part[2] for part in parts]),
+        filled=filled,
         market=market,
     )
 
@@ -117,3 +121,24 @@ def _step(frame: pl.DataFrame) -> int:
         raise BadRows("every series has one row only", where="the table's rows", do="ingest more history")
     values, counts = np.unique(distances.to_numpy(), return_counts=True)
     return int(values[np.argmax(counts)])
+
+
+def _check(frame: pl.DataFrame, kind: str, channels: tuple[str, ...], step_s: int) -> None:
+    """Refuse the first row that no model should learn from."""
+    wrong = ~pl.all_horizontal(pl.col(channels).cast(pl.Float64).is_finite().fill_null(value=False))
+    if kind == "candles":
+        wrong |= pl.any_horizontal(pl.col("open", "high", "low", "close") <= 0) | (pl.col("volume") < 0)
+    off_grid = (pl.col(TIME) - pl.col(TIME).first().over(SERIES)) % step_s != 0
+    for condition, what in (
+        (wrong, "values that are not positive numbers" if kind == "candles" else "values that are not numbers"),
+        (off_grid, f"a time off the grid of {step_s} s"),
+    ):
+        bad = frame.filter(condition)
+        if bad.height:
+            first = bad.row(0, named=True)
+            moment = datetime.fromtimestamp(first[TIME], tz=UTC)
+            raise BadRows(
+                f"{bad.height} rows with {what} (first: {moment:%Y-%m-%d %H:%M}, {[first[name] for name in channels]})",
+                where=f"series {first[SERIES]}",
+                do="correct the rows and ingest them again",
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,7 +29,8 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
     the share of steps whose direction the median foretold; about a half is no skill.
     """
     items = windows.judging
-    parts = [_score_chunk(predictor, windows, items[at : at + CHUNK]) for at in range(0, len(items), CHUNK)]
+    naive = naive_error(windows)
+    parts = [_score_chunk(predictor, windows, items[at : at + CHUNK], naive) for at in range(0, len(items), CHUNK)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     values = columns.pop("pinball")
     means = {name: float(column.mean()) for name, column in columns.items()}
@@ -47,17 +49,20 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
     )
 
 
-def _score_chunk(predictor: Predictor, windows: Windows, items: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+def _score_chunk(
+    predictor: Predictor, windows: Windows, items: NDArray[np.int64], naive: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
     """Figures of some items, each (n,)."""
     levels = np.array(windows.recipe.levels)
-    scale = item_scale(windows, items)
+    naive_of_item = naive[windows.panel.owner[items]]
+    scale = windows.panel.target[items] if windows.panel.kind == "candles" else naive_of_item
     outcomes = windows.outcomes(items)
     quantiles = predictor(windows, items)
     median = quantiles[:, :, len(levels) // 2]
     absolute = mean_absolute_error(outcomes, median)
     found = {
         "pinball": pinball(outcomes, quantiles, levels) / scale,
-        "mase": absolute / naive_error(windows)[windows.panel.owner[items]],
+        "mase": absolute / naive_of_item,
         "direction": direction_hits(windows.panel.target[items], outcomes, median),
         "mae": absolute / scale,
         "squared_error": squared_error(outcomes, median) / scale**2,
@@ -78,16 +83,19 @@ def item_scale(windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64
 
 
 def naive_error(windows: Windows) -> NDArray[np.float64]:
-    """(s,) mean absolute change over one season in the training part of each series."""
+    """(s,) mean absolute change over one season in the training part of each series.
+
+    1 where that part is no longer than a season, or repeats itself exactly.
+    """
     panel, season = windows.panel, windows.season
-    until = int(windows.train.max()) if len(windows.train) else 0
+    judged_s = int(windows.judged_from.timestamp())
     errors = np.ones(len(panel.series))
     owner = panel.owner[windows.train]
-    for index, start in enumerate(panel.bounds[:-1]):
+    for index, (start, stop) in enumerate(pairwise(panel.bounds)):
         mine = windows.train[owner == index]
-        until = int(mine.max()) if len(mine) else int(panel.bounds[index + 1])
-        past = panel.target[start:until]
+        # a series too young to be trained on still has a past before the judging begins
+        known = int(np.searchsorted(panel.seconds[start:stop], judged_s)) + int(start)
+        past = panel.target[start : int(mine.max()) if len(mine) else known]
         if len(past) > season:
-            errors[index] = np.abs(past[season:] - past[:-season]).mean()
-    result: NDArray[np.float64] = np.maximum(errors, np.finfo(np.float64).tiny)
-    return result
+            errors[index] = np.abs(past[season:] - past[:-season]).mean() or 1.0
+    return errors

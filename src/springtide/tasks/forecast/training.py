@@ -144,12 +144,12 @@ def train(
         average.update_parameters(network)
         spent = clock() - began
         over = spent >= budget.seconds
-        if step % LOOK_STEPS and not over:
+        if step % LOOK_STEPS and step < recipe.max_steps and not over:
             continue
         now = objective.look(average.module)
         if now < best:
             best, best_step, weights = now, step, copy.deepcopy(average.module.state_dict())
-        share = max(spent / budget.seconds, step / recipe.max_steps)
+        share = max(spent / max(budget.seconds, 1e-9), step / recipe.max_steps)
         left = min(budget.seconds - spent, spent / step * (recipe.max_steps - step))
         progress(Advance(done=min(1.0, share), epoch=step, loss=best, seconds_left=max(0.0, left)))
         if over or step - best_step >= recipe.patience * LOOK_STEPS:

@@ -140,3 +140,18 @@ def test_the_times_of_an_answer_are_in_utc() -> None:
     answer = CODEC.decode(PLAIN, CODEC.encode(PLAIN, columns("plain")), [np.zeros((2, 3, 5))], model="m")
     assert answer["cutoff"][0] == datetime(2024, 1, 2, 5, tzinfo=UTC)
     assert answer["ds"][0].tzinfo is UTC
+
+
+def test_no_rows_at_all_are_refused() -> None:
+    with pytest.raises(TooFewRows, match="no rows"):
+        CODEC.encode(SIGNATURE, {name: values[:0] for name, values in columns().items()})
+
+
+def test_a_series_that_ended_long_before_the_others_is_refused_and_they_are_not() -> None:
+    found = columns(hours=100)
+    ended = PAIRS[0]
+    kept = (found["unique_id"] != ended) | (found["ds"] <= found["ds"].max() - 30 * 3600)
+    rows = {name: values[kept] for name, values in found.items()}
+    with pytest.raises(TooFewRows, match="30 steps older"):
+        CODEC.encode(SIGNATURE, rows, series=(ended,))
+    assert CODEC.encode(SIGNATURE, rows, series=(PAIRS[1],)).context["series"] == [PAIRS[1]]

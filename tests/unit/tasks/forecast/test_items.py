@@ -9,6 +9,7 @@ from tests.synthetic import HOUR, JUDGED_FROM, START, candles, plain, recipe, wi
 
 from springtide.domain.errors import BadRows, SpringtideError, TooFewRows
 from springtide.tasks.forecast.items import season_of
+from springtide.tasks.forecast.scoring import naive_error
 
 AT_HOUR_200 = pl.col("ds") == START + HOUR * 200
 
@@ -96,7 +97,7 @@ MISTAKES: dict[str, tuple[pl.DataFrame, dict[str, object], type[SpringtideError]
         plain().with_columns(y=pl.when(AT_HOUR_200).then(np.nan).otherwise("y")),
         {},
         BadRows,
-        "not positive numbers",
+        "not numbers",
     ),
 }
 
@@ -132,3 +133,10 @@ def test_a_season_is_a_day_of_shorter_steps_and_a_week_of_days(step_s: int, seas
 
 def test_a_season_may_be_given() -> None:
     assert season_of(recipe(season=5), 3600) == 5
+
+
+def test_a_plain_series_too_young_to_train_on_is_not_measured_by_what_is_judged() -> None:
+    young = plain().filter((pl.col("unique_id") != "b") | (pl.col("ds") >= JUDGED_FROM - timedelta(days=5)))
+    after = (pl.col("unique_id") == "b") & (pl.col("ds") > JUDGED_FROM)
+    wilder = young.with_columns(y=pl.when(after).then(pl.col("y") * 5).otherwise("y"))
+    assert naive_error(windows(young)).tolist() == naive_error(windows(wilder)).tolist()
