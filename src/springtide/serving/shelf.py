@@ -67,7 +67,8 @@ class Place:
         raise NotReady(
             f"no version of {self.name!r} serves yet",
             where=f"model {self.name}",
-            do=f"run `springtide retrain {self.name}`",
+            do=f"run `springtide retrain {self.name}`; if its versions were kept, `springtide journal {self.name}` says why, "
+            f"and `springtide promote {self.name}@NUMBER` lets one serve by hand",
         )
 
 
