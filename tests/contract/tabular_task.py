@@ -127,7 +127,9 @@ class TabularTask:
             before, pull = np.concatenate([numpy_helper.to_array(one).ravel() for one in weights]), PULL
         fitted = np.linalg.solve(x.T @ x + pull * np.eye(x.shape[1]), x.T @ y + pull * before)
         progress(Advance(done=1.0, epoch=1, loss=float(np.abs(x @ fitted - y).mean()), seconds_left=budget.seconds))
-        return Line(fitted, {"pulled_to": before.tolist() if pull else None})
+        return Line(
+            fitted, {"pulled_to": before.tolist() if pull else None, "start": "champion" if pull else "scratch"}
+        )
 
     def predictor(self, fitted: Line) -> Predictor:
         return fitted

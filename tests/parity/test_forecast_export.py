@@ -134,7 +134,9 @@ def test_the_signature_says_all_that_the_question_was(one: Case) -> None:
 
 
 def test_the_weights_that_training_starts_from_are_those_that_were_exported(one: Case) -> None:
-    network, layout, graph = load_network(one.folder)
+    loaded = load_network(one.folder, one.fitted.layout)
+    assert loaded is not None
+    network, layout, graph = loaded
     assert layout == one.fitted.layout
     assert graph == one.folder / "model.onnx"
     for name, weights in one.fitted.network.state_dict().items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from springtide.app.request_rows import columns_of_request
@@ -138,9 +139,9 @@ class Answers:
         """
         place = self.shelf.place(name)
         now = place.now
-        asked = tuple(dict.fromkeys(series)) or tuple(now.forecasts)
+        asked = tuple(dict.fromkeys(series)) or now.answered() or tuple(now.forecasts)
         answers = now.forecast(asked)
-        return self._answer(place, now.model, answers, asked, rows_from="lake")
+        return self._answer(place, now.model, answers, asked, rows_from="lake", left_out={} if series else now.faults())
 
     def predict(self, name: str, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """What the champion says of rows that the caller brings: a list of records, or a mapping of columns.
@@ -243,7 +244,14 @@ class Answers:
         }
 
     def _answer(
-        self, place: Place, model: Model, answers: Sequence[Answer], asked: Sequence[str], *, rows_from: str
+        self,
+        place: Place,
+        model: Model,
+        answers: Sequence[Answer],
+        asked: Sequence[str],
+        *,
+        rows_from: str,
+        left_out: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
         version = model.version
         snapshot = version.manifest.snapshot
@@ -256,7 +264,7 @@ class Answers:
             "rows_from": rows_from,
             "run": version.manifest.run,
             "verdict": version.verdict.reason,
-            "warning": self._warning(place, model, answers),
+            "warning": self._warning(place, model, answers, left_out),
             "snapshot": {
                 "table": snapshot.table,
                 "version": snapshot.version,
@@ -268,13 +276,16 @@ class Answers:
             "columns": _joined([answer.columns for answer in answers]),
         }
 
-    def _warning(self, place: Place, model: Model, answers: Sequence[Answer]) -> str | None:
+    def _warning(
+        self, place: Place, model: Model, answers: Sequence[Answer], left_out: Mapping[str, str]
+    ) -> str | None:
         """All that a reader of the forecast should know before trusting it, in one text."""
         said = [model.warning] if model.warning else []
         if (refusal := place.refusal) is not None:
             said.append(
                 f"{place.name}@{refusal.version} was refused ({refusal.what}), {model.version.name} goes on serving"
             )
+        said += [f"{series} is left out: {why}" for series, why in left_out.items()]
         for answer in answers:
             said += [
                 f"{series}: {steps} steps of the window had no row and were filled"

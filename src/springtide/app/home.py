@@ -14,6 +14,7 @@ from springtide.registry.database import open_database
 from springtide.registry.migrate import migrate
 from springtide.registry.registry import Registry
 from springtide.settings.file import read
+from springtide.settings.words import FilesSource
 from springtide.tasks.forecast.codec import ForecastCodec
 from springtide.tasks.forecast.recipe import ForecastRecipe
 
@@ -49,8 +50,31 @@ class Home:
 
 
 def read_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read springtide.toml, knowing the keys of every task."""
-    return read(path, environ=environ, recipes=RECIPES)
+    """Read springtide.toml, knowing the keys of every task; relative places are relative to the file's folder."""
+    settings = read(path, environ=environ, recipes=RECIPES)
+    folder = path.absolute().parent
+    sources = {
+        name: source.model_copy(update={"path": str(folder / source.path)})
+        if isinstance(source, FilesSource)
+        else source
+        for name, source in settings.sources.items()
+    }
+    home = settings.home.model_copy(
+        update={"store": _place(settings.home.store, folder), "database": _database(settings.home.database, folder)}
+    )
+    return settings.model_copy(update={"home": home, "sources": sources})
+
+
+def _place(store: str, folder: Path) -> str:
+    return store if "://" in store else str(folder / store)
+
+
+def _database(url: str, folder: Path) -> str:
+    """A SQLite file is a path like any other; a server's URL stays as it is."""
+    scheme, slashes, path = url.partition(":///")
+    if not (scheme.startswith("sqlite") and slashes and path) or path.startswith((":memory:", "file:")):
+        return url
+    return f"{scheme}:///{folder / path}"
 
 
 def open_home(settings: Settings) -> Home:

@@ -29,8 +29,8 @@ MARK = ".springtide-demo"  # only a folder with this file in it is emptied
 SETTINGS = """\
 # Written by `springtide demo`. The candles are synthetic: a simulated exchange invents them.
 [home]
-store = "{folder}/var"
-database = "sqlite:///{folder}/var/springtide.db"
+store = "./var"
+database = "sqlite:///var/springtide.db"
 
 [sources.candles]
 kind = "simulator"
@@ -113,7 +113,7 @@ def _folder(folder: Path) -> Path:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MARK).touch()
-        config.write_text(SETTINGS.format(folder=folder.as_posix()), encoding="utf-8")
+        config.write_text(SETTINGS, encoding="utf-8")
     return config
 
 

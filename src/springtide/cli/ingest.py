@@ -12,7 +12,7 @@ import click
 from springtide.app.ingestion import Brought, ingest, ingest_file
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, progress_bar, short_time, stderr
-from springtide.domain.errors import SettingsError
+from springtide.domain.errors import SettingsError, SpringtideError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,9 +44,18 @@ def command(
 ) -> None:
     """Bring in new rows of SOURCE, of every source, or of a file with --file and --table."""
     home = open_config(config)
+    if path is None and (table or columns or series or timeframe):
+        raise SettingsError(
+            "--table, --map, --series and --timeframe are of --file",
+            where="springtide ingest",
+            do="name the file, or write these keys into the source's section",
+        )
+    failures: list[SpringtideError] = []
     if path is not None:
-        if not table:
-            raise SettingsError("--file needs --table", where="springtide ingest", do="name the table: --table NAME")
+        if not table or source:
+            raise SettingsError(
+                "--file needs --table, and no SOURCE", where="springtide ingest", do="write --file FILE --table NAME"
+            )
         mapping = _mapping(columns)
 
         def bring(told: Callable[[Brought, float], None]) -> Brought:
@@ -56,11 +65,21 @@ def command(
 
         brought = [_with_progress(path.name, bring)]
     else:
-        brought = [_with_progress(name, partial(_bring_source, home, name)) for name in _sources(home, source)]
-    if as_json:
-        print_json(brought)
-    else:
-        _print(brought)
+        brought = []
+        for name in _sources(home, source):
+            try:
+                brought.append(_with_progress(name, partial(_bring_source, home, name)))
+            except SpringtideError as error:  # the others still get their turn; said at the end
+                failures.append(error)
+    if brought or not failures:
+        if as_json:
+            print_json(brought)
+        else:
+            _print(brought)
+    for failure in failures[1:]:
+        stderr().print(f"{type(failure).__name__}: {failure}")
+    if failures:
+        raise failures[0]
 
 
 def _bring_source(home: Home, name: str, told: Callable[[Brought, float], None]) -> Brought:

@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 __all__ = ["command", "print_outcome", "run_with_progress"]
 
 
+UNTIL = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ")
 SHOWN_METRICS = 3  # in the table; all of them with --json
 
 
 @click.command("retrain")
 @click.argument("model")
-@click.option("--until", type=click.DateTime(), help="Learn and judge as of this UTC time in the past.")
+@click.option(
+    "--until", type=click.DateTime(UNTIL), help="Learn and judge from rows with ds before this UTC time only."
+)
 @click.option("--no-collect", is_flag=True, help="Do not ask the sources for new rows first.")
-@click.option("--baseline", "baselines", multiple=True, help="Show only these baselines; all when not given.")
 @json_option
 @click.pass_obj
-def command(
-    config: Path, *, model: str, until: datetime | None, no_collect: bool, baselines: tuple[str, ...], as_json: bool
-) -> None:
+def command(config: Path, *, model: str, until: datetime | None, no_collect: bool, as_json: bool) -> None:
     """Train a challenger for MODEL, judge it, and promote it if it is better."""
     home = open_config(config)
     home.model(model)  # a wrong name is refused before torch is imported
@@ -43,7 +43,7 @@ def command(
     if as_json:
         print_json(_facts(outcome))
     else:
-        print_outcome(outcome, baselines=baselines)
+        print_outcome(outcome)
 
 
 def run_with_progress(home: Any, model: str, **options: Any) -> Outcome:
@@ -54,16 +54,13 @@ def run_with_progress(home: Any, model: str, **options: Any) -> Outcome:
         return retrain(home, model, reporter=bars, **options)
 
 
-def print_outcome(outcome: Outcome, *, baselines: tuple[str, ...] = ()) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """The verdict as a table and a sentence."""
     verdict = outcome.verdict
     rows = [(outcome.version.name, f"{verdict.loss:.5g}", "", "", *_metrics(outcome, "challenger"))]
     for one in verdict.comparisons:
-        if not baselines or one.kind == "champion" or one.rival in baselines:
-            name = f"{one.kind} {one.rival}"
-            rows.append(
-                (name, f"{one.loss:.5g}", percent(one.gain), f"{one.p_value:.3g}", *_metrics(outcome, one.rival))
-            )
+        figures = (f"{one.loss:.5g}", percent(one.gain), f"{one.p_value:.3g}")
+        rows.append((f"{one.kind} {one.rival}", *figures, *_metrics(outcome, one.rival)))
     shown = _shown_metrics(outcome)
     columns = ("", "loss", "gain", "p", *shown)
     print_table(

@@ -22,7 +22,10 @@ __all__ = ["command"]
 @click.pass_obj
 def command(config: Path, *, model: str | None, limit: int, as_json: bool) -> None:
     """List the newest runs."""
-    runs = open_config(config).registry.runs(model, limit)
+    home = open_config(config)
+    if model is not None and model not in home.registry.models():
+        home.model(model)  # refuses a name that nobody knows
+    runs = home.registry.runs(model, limit)
     if as_json:
         print_json(runs)
         return

@@ -45,6 +45,9 @@ def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Sequence[str] = ()
 ) -> None:
     """Print rows under a title; the columns named in `numbers` are aligned to the right."""
+    if not rows:
+        Console(highlight=False).print(f"{title}: nothing yet")
+        return
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     for name in columns:
         number = name in numbers

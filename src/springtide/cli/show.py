@@ -64,10 +64,11 @@ def _print_version(version: Version) -> None:
 
 
 def _flat(result: Any) -> str:
-    """A mapping in one line, long lists and inner mappings shortened."""
+    """A mapping in one line, inner mappings of mappings shortened to their names."""
     parts = []
     for name, value in result.items():
         if isinstance(value, dict):
-            value = f"{{{', '.join(value)}}}"  # noqa: PLW2901 # the shortened form is what is shown
+            deep = any(isinstance(inner, dict) for inner in value.values())
+            value = f"{{{', '.join(value) if deep else _flat(value)}}}"  # noqa: PLW2901 # the short form is what is shown
         parts.append(f"{name}={value:.5g}" if isinstance(value, float) else f"{name}={value}")
     return ", ".join(parts)

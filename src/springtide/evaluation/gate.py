@@ -87,7 +87,12 @@ def _reason(
     )
     said = f"on {len(challenger.values):,} unseen items the mean {challenger.name} is {challenger.mean:.4g}, {compared}"
     if not lost:
-        return f"{said}: promote, every rival is beaten"
+        beaten = (
+            "champion and baselines are beaten"
+            if any(one.kind == "champion" for one in bars)
+            else "every baseline is beaten"
+        )
+        return f"{said}: promote, {beaten}"
     worse = [one for one in lost if not one.gain > ROUNDING]
     why = (
         f"it is not better than {_names(worse)}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from springtide.domain.model import Version
     from springtide.evaluation.significance import Difference
     from springtide.evaluation.splits import Fold
@@ -138,7 +140,8 @@ def _join(parts: Sequence[Losses]) -> Losses:
     """The losses of several folds as one, metrics weighted by items."""
     weights = np.array([len(part.values) for part in parts], dtype=np.float64)
     metrics = {
-        name: float(np.average([part.metrics[name] for part in parts], weights=weights)) for name in parts[0].metrics
+        name: _mean(np.array([part.metrics[name] for part in parts]), weights, squared=name == "rmse")
+        for name in parts[0].metrics
     }
     return Losses(
         name=parts[0].name,
@@ -148,6 +151,13 @@ def _join(parts: Sequence[Losses]) -> Losses:
         overlap=parts[0].overlap,
         metrics=metrics,
     )
+
+
+def _mean(values: NDArray[np.float64], weights: NDArray[np.float64], *, squared: bool) -> float:
+    """The mean over all items; a root mean square is averaged as what it is a root of."""
+    if squared:
+        return float(np.sqrt(np.average(values**2, weights=weights)))
+    return float(np.average(values, weights=weights))
 
 
 def _moment(seconds: int) -> datetime:

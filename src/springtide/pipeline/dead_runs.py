@@ -25,7 +25,11 @@ def this_process() -> str:
 
 
 def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetime]) -> list[Run]:
-    """Mark the runs of a model as failed whose process on this host is gone; what they had done is lost, nothing else."""
+    """Mark the runs of a model as failed whose process on this host is gone; what they had done is lost, nothing else.
+
+    Called before this process starts its own run: one that bears its name is of an earlier process with the same
+    number, as in a container that is started again.
+    """
     closed = []
     for run in registry.runs(model):
         if run.state == "running" and _is_gone(run.process):
@@ -38,6 +42,8 @@ def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetim
 
 def _is_gone(process: str | None) -> bool:
     """Whether a process of this host is no more; of other hosts nothing is known."""
+    if process == this_process():
+        return True
     host, _, number = (process or "").rpartition(":")
     if host != socket.gethostname():
         return False

@@ -112,10 +112,10 @@ class _Retraining:
         champion = self._champion()
         snapshot = self._snapshot(rows)
         prepared, baselines = self._prepare(rows, snapshot, champion)
-        exported, challenger = self._train(prepared, champion)
+        exported, challenger, seen = self._train(prepared, champion)
         rivals = self._evaluate(prepared, challenger, champion, baselines)
         verdict = self._judge(rivals, champion)
-        manifest = self._describe(snapshot, prepared, exported, challenger, rivals)
+        manifest = self._describe(snapshot, seen, exported, challenger, rivals)
         return self._publish(manifest, challenger, rivals, verdict, champion)
 
     def _champion(self) -> tuple[Version, Path] | None:
@@ -162,20 +162,25 @@ class _Retraining:
                 do=did_you_mean(unknown[0], known),
             )
 
-    def _train(self, prepared: Prepared, champion: tuple[Version, Path] | None) -> tuple[Exported, Path]:
+    def _train(self, prepared: Prepared, champion: tuple[Version, Path] | None) -> tuple[Exported, Path, datetime]:
+        """Fit and export; the time is that of the latest outcome which the new weights have seen."""
         settings = self.order.settings
         start = champion[1] if champion is not None and settings.start == "champion" else None
         budget = Budget(settings.budget.total_seconds(), settings.seed)
         with self.recorder.step("train") as result:
             fitted = self.task.fit(prepared, start=start, budget=budget, progress=self.recorder.reporter.step_advanced)
-            result.update(fitted.facts, start=champion[0].name if champion is not None and start else "scratch")
+            result.update(fitted.facts)
+            seen = prepared.trained_until
+            if champion is not None and fitted.facts.get("start") == "champion":
+                result["start"] = champion[0].name
+                seen = max(seen, champion[0].manifest.trained_until or seen)  # its weights know what it has seen
         with self.recorder.step("export") as result:
             challenger = self.folder / "challenger"
             challenger.mkdir()
             exported = self.task.export(fitted, prepared, challenger)
             sizes = {name: (challenger / name).stat().st_size for name in exported.files}
             result.update(exported.facts, parity=exported.parity, bytes=sizes)
-        return exported, challenger
+        return exported, challenger, seen
 
     def _evaluate(
         self,
@@ -196,7 +201,7 @@ class _Retraining:
         return verdict
 
     def _describe(
-        self, snapshot: Snapshot, prepared: Prepared, exported: Exported, challenger: Path, rivals: Rivals
+        self, snapshot: Snapshot, seen: datetime, exported: Exported, challenger: Path, rivals: Rivals
     ) -> Manifest:
         """The manifest, which also goes beside the model's files, for people who have only those."""
         order = self.order
@@ -212,7 +217,7 @@ class _Retraining:
             signature={**exported.signature, "model": order.model},
             metrics=rivals.metrics(),
             files=digests,
-            trained_until=prepared.trained_until,
+            trained_until=seen,
         )
         (challenger / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
         return replace(manifest, files={**digests, MANIFEST: ""})  # the registry fills in the digest of this one

@@ -85,6 +85,14 @@ class Answering:
     rows: Rows | None = None
     forecasts: Mapping[str, Answer | SpringtideError] = field(default_factory=dict)
 
+    def answered(self) -> tuple[str, ...]:
+        """The series that have a forecast."""
+        return tuple(name for name, found in self.forecasts.items() if isinstance(found, Answer))
+
+    def faults(self) -> dict[str, str]:
+        """Why the others have none."""
+        return {name: found.what for name, found in self.forecasts.items() if isinstance(found, SpringtideError)}
+
     def forecast(self, series: Sequence[str]) -> list[Answer]:
         """What the model says of these series, worked out when the rows came.
 

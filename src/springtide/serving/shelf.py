@@ -164,8 +164,10 @@ class Shelf:
     def _warning(self, version: Version) -> str | None:
         """What the journal said when the version came to serve; what the gate said, when it has not yet."""
         entries = self._registry.journal(version.model)
-        said = next((entry.warning for entry in entries if entry.serving == entry.version == version.number), None)
-        return said or version.verdict.warning
+        said = (
+            entry.warning for entry in entries if entry.serving == entry.version == version.number and entry.warning
+        )
+        return next(said, version.verdict.warning)
 
     # rows
 

@@ -67,7 +67,10 @@ class Fitted(Protocol):
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Plain JSON for the run's record: steps, losses, why it stopped, on which device."""
+        """Plain JSON for the run's record: steps, losses, why it stopped, on which device.
+
+        ``start`` is ``"champion"`` where the weights of `start` were really taken, else ``"scratch"``.
+        """
 
 
 P = TypeVar("P", bound=Prepared)

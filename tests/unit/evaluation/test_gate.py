@@ -28,7 +28,7 @@ def test_a_challenger_that_beats_champion_and_baseline_is_promoted() -> None:
     assert verdict.reason.startswith("on 1,200 unseen items the mean pinball loss is 0.9, ")
     assert "10.00% lower than btc@3's (p = " in verdict.reason
     assert "25.00% lower than naive's (p = " in verdict.reason
-    assert verdict.reason.endswith(": promote, every rival is beaten")
+    assert verdict.reason.endswith(": promote, champion and baselines are beaten")
     assert verdict.rule == "significant at 0.05"
     assert (verdict.items, verdict.loss_name, verdict.warning) == (1200, "pinball loss", None)
     assert verdict.loss == pytest.approx(0.9)
@@ -137,7 +137,7 @@ def test_a_first_version_that_always_serves_carries_no_warning_when_it_won() -> 
     verdict = decide(losses(0.9), champion=None, baselines={"naive": losses(1.0, noise=1)}, rule=rule)
     assert verdict.promote
     assert verdict.warning is None
-    assert verdict.reason.endswith("every rival is beaten")
+    assert verdict.reason.endswith("every baseline is beaten")
 
 
 def test_always_helps_no_second_version() -> None:

@@ -54,12 +54,17 @@ def test_a_run_of_a_dead_process_is_closed_with_the_step_it_had_come_to(registry
 
 
 @pytest.mark.parametrize(
-    "process", [f"{socket.gethostname()}:{os.getpid()}", f"{socket.gethostname()}:1", "elsewhere:1", None]
+    "process", [f"{socket.gethostname()}:{os.getppid()}", f"{socket.gethostname()}:1", "elsewhere:1", None]
 )
 def test_a_run_that_lives_or_of_which_nothing_is_known_is_left_alone(registry: Registry, process: str | None) -> None:
     registry.save_run(running("alive", process))
     assert close_dead_runs(registry, "btc", now=lambda: NOW) == []
     assert registry.run("alive").state == "running"
+
+
+def test_a_run_of_an_earlier_process_with_our_number_is_closed(registry: Registry) -> None:
+    registry.save_run(running("before", this_process()))
+    assert [run.id for run in close_dead_runs(registry, "btc", now=lambda: NOW)] == ["before"]
 
 
 def test_this_process_lives() -> None:

@@ -114,12 +114,11 @@ def _fit_drift(windows: Windows) -> Callable[[Windows, NDArray[np.int64]], NDArr
     """The mean change per step of each series over the training part."""
     panel = windows.panel
     slope = np.zeros(len(panel.series))
-    last = windows.train.max()
     for index, start in enumerate(panel.bounds[:-1]):
         mine = windows.train[panel.owner[windows.train] == index]
         if len(mine):
-            last = mine.max()
-            slope[index] = (panel.level[last] - panel.level[start]) / (last - start)
+            first, last = max(start, mine.min() - windows.recipe.window + 1), mine.max()
+            slope[index] = (panel.level[last] - panel.level[first]) / (last - first)
     owner = panel.owner
     steps = np.arange(1, windows.recipe.horizon + 1)
     return lambda _, items: slope[owner[items]][:, None] * steps

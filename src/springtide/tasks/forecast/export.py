@@ -91,7 +91,7 @@ class ExportedForecaster:
 
     def __call__(self, windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """Quantiles (n, horizon, levels) in the unit of the target."""
-        self._check_question(windows)
+        self._check_question(windows, items)
         mine = windows.recipe.model_copy(update={"window": self.signature["window"]})
         tensors = WindowTensors.of(replace(windows, recipe=mine), torch.device("cpu"))
         parts = []
@@ -102,11 +102,13 @@ class ExportedForecaster:
         quantiles: NDArray[np.float64] = np.concatenate(parts)
         return quantiles
 
-    def _check_question(self, windows: Windows) -> None:
+    def _check_question(self, windows: Windows, items: NDArray[np.int64]) -> None:
+        """Refuse items that this model was not made for, or that have less history than it sees."""
         recipe, panel = windows.recipe, windows.panel
+        history = items - panel.bounds[panel.owner[items]] + 1
         asked = {"kind": panel.kind, "step_s": panel.step_s, "horizon": recipe.horizon, "levels": list(recipe.levels)}
         answered = {name: self.signature[name] for name in asked}
-        if asked != answered or self.signature["window"] > recipe.window:
+        if asked != answered or self.signature["window"] > int(history.min(initial=self.signature["window"])):
             raise Conflict(
                 f"the champion answers another question: {answered | {'window': self.signature['window']}}",
                 where=f"this run asks {asked | {'window': recipe.window}}",
@@ -119,12 +121,21 @@ def load_exported(folder: Path) -> ExportedForecaster:
     return ExportedForecaster(folder)
 
 
-def load_network(folder: Path) -> tuple[Forecaster, Layout, Path]:
-    """The network that fine-tuning starts from, and its graph; weights are tensors only, never code."""
-    signature = _read_signature(folder)
-    layout = msgspec.convert(signature["layout"], Layout)
+def load_network(folder: Path, wanted: Layout) -> tuple[Forecaster, Layout, Path] | None:
+    """The network that fine-tuning starts from, and its graph; None when it has another layout or other parts.
+
+    The decay of the volatility is part of the champion's weights and stays. Weights are tensors only, never code.
+    """
+    stored = dict(_read_signature(folder)["layout"])
+    layout = replace(wanted, decay=float(stored.get("decay", wanted.decay)))
+    if msgspec.to_builtins(layout) != stored:
+        return None
     network = build_forecaster(layout)
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    weights = load_file(folder / WEIGHTS)
+    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+        return None
+    network.load_state_dict(weights)
     return network, layout, folder / GRAPH
 
 

@@ -42,7 +42,7 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
     return Losses(
         name="pinball loss (share of the price)" if panel.kind == "candles" else "pinball loss (scaled as MASE)",
         values=values,
-        times=panel.seconds[items],
+        times=panel.seconds[items] // panel.step_s * panel.step_s,  # series that tick at other minutes share a step
         groups=np.array(panel.series)[panel.owner[items]],
         overlap=(windows.recipe.horizon - 1) // windows.recipe.stride,
         metrics=metrics,

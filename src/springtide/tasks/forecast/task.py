@@ -51,7 +51,8 @@ class ForecastTask:
         """Train from the exported model in `start` when its layout is the same, else from the volatility baseline."""
         network, layout, graph = self._start(prepared, start, seed=budget.seed)
         fitted = train(prepared, network, layout, budget=budget, progress=progress)
-        return replace(fitted, graph=graph)
+        facts = {**fitted.facts, "start": "scratch" if graph is None else "champion"}
+        return replace(fitted, graph=graph, facts=facts)
 
     def predictor(self, fitted: Fitted) -> Predictor:
         """The fitted model as a rival."""
@@ -74,19 +75,8 @@ class ForecastTask:
         return export_forecaster(fitted, prepared, folder)
 
     def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout, Path | None]:
+        """The champion's network where its layout is the wanted one, else a fresh one at the volatility baseline."""
         recipe = prepared.recipe
-        if start is not None:
-            network, layout, graph = load_network(start)
-            wanted = Layout(
-                kind=prepared.panel.kind,
-                network=recipe.network,
-                window=recipe.window,
-                horizon=recipe.horizon,
-                levels=recipe.levels,
-                decay=layout.decay,  # the champion's volatility is part of its weights
-            )
-            if layout == wanted:
-                return network, layout, graph
         baseline = fit_scaled_quantiles(prepared)
         layout = Layout(
             kind=prepared.panel.kind,
@@ -96,6 +86,8 @@ class ForecastTask:
             levels=recipe.levels,
             decay=baseline.decay,
         )
+        if start is not None and (loaded := load_network(start, layout)) is not None:
+            return loaded
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build_forecaster(layout, torch.from_numpy(baseline.table)), layout, None
