@@ -217,9 +217,8 @@ def test_a_champion_of_another_layout_is_not_tuned_but_begun_anew(champion: Case
     [
         {"horizon": 5},
         {"intervals": (80, 90)},
-        {"window": 23},
     ],
-    ids=["horizon", "levels", "shorter window"],
+    ids=["horizon", "levels"],
 )
 def test_a_champion_refuses_another_question(champion: Case, changes: dict[str, object]) -> None:
     items = windows(candles(), **changes)
@@ -241,8 +240,16 @@ def test_a_champion_of_candles_refuses_plain_series_and_another_step(champion: C
             TASK.losses(TASK.load(champion.folder), items)
 
 
-def test_a_champion_with_a_shorter_window_is_asked_for_the_same_items(champion: Case) -> None:
-    items = windows(candles(), window=48)
+def test_a_champion_refuses_items_with_less_history_than_it_sees(champion: Case) -> None:
+    items = windows(candles(), window=12)
+    young = items.panel.bounds[:1] + 15  # 16 rows of its series are known, the champion sees 24
+    with pytest.raises(Conflict, match="another question"):
+        load_exported(champion.folder)(items, young)
+
+
+@pytest.mark.parametrize("window", [12, 48])
+def test_a_champion_with_another_window_is_asked_for_the_same_items(champion: Case, window: int) -> None:
+    items = windows(candles(), window=window)
     inside = np.isin(champion.items.judging, items.judging)
     answers = champion.fitted(champion.items, champion.items.judging[inside])
     assert TASK.load(champion.folder)(items, items.judging) == same(answers)

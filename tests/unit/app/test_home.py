@@ -37,7 +37,7 @@ def test_a_mistyped_model_or_source_gets_a_hint(tmp_path: Path) -> None:
 def test_the_environment_overrides_the_file_and_is_checked_like_it(tmp_path: Path) -> None:
     path = make_home(tmp_path) / "springtide.toml"
     settings = read_settings(path, environ={"SPRINGTIDE_MODELS__BTC__HORIZON": "7", "SPRINGTIDE_HOME__STORE": "./x"})
-    assert (settings.models["btc"].recipe.horizon, settings.home.store) == (7, "./x")
+    assert (settings.models["btc"].recipe.horizon, settings.home.store) == (7, str(path.parent / "x"))
     with pytest.raises(SettingsError, match="horizon"):
         read_settings(path, environ={"SPRINGTIDE_MODELS__BTC__HORIZON": "0"})
 
@@ -63,3 +63,19 @@ def test_the_code_has_a_name_that_stays_the_same() -> None:
     version, _, digest = code_version().partition("+")
     assert version
     assert len(digest) == 12
+
+
+def test_relative_places_are_those_beside_the_settings_file(tmp_path: Path) -> None:
+    (tmp_path / "springtide.toml").write_text(
+        '[home]\nstore = "var"\ndatabase = "sqlite:///var/x.db"\n[sources.rows]\nkind = "files"\npath = "incoming"\n'
+    )
+    settings = read_settings(tmp_path / "springtide.toml", environ={})
+    assert settings.home.store == str(tmp_path / "var")
+    assert settings.home.database == f"sqlite:///{tmp_path}/var/x.db"
+    assert settings.sources["rows"].path == str(tmp_path / "incoming")  # type: ignore[union-attr] # it is of files
+
+
+def test_places_elsewhere_stay_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "springtide.toml").write_text('[home]\nstore = "s3://b/p"\ndatabase = "postgresql://u@h/n"\n')
+    home = read_settings(tmp_path / "springtide.toml", environ={}).home
+    assert (home.store, home.database) == ("s3://b/p", "postgresql://u@h/n")

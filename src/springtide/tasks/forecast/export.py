@@ -128,7 +128,7 @@ def load_network(folder: Path, wanted: Layout) -> tuple[Forecaster, Layout, Path
     """
     stored = dict(_read_signature(folder)["layout"])
     layout = replace(wanted, decay=float(stored.get("decay", wanted.decay)))
-    if msgspec.to_builtins(layout) != stored:
+    if msgspec.json.decode(msgspec.json.encode(layout)) != stored:
         return None
     network = build_forecaster(layout)
     weights = load_file(folder / WEIGHTS)
