@@ -243,3 +243,25 @@ def test_without_a_champion_the_server_is_not_ready_and_says_what_is_missing(wor
         answers.ready()
     with pytest.raises(NotReady, match="springtide retrain btc"):
         answers.forecast("btc")
+
+
+def test_a_series_that_cannot_be_forecast_leaves_the_others_theirs_and_is_named(answers: Answers, world: World) -> None:
+    rows = candles(30, first=ROWS, series=(BTC,))  # ETH ends 30 steps before it
+    world.home.lake.table("candles").write(rows)
+    answers.shelf.look()
+    answer = answers.forecast("btc")
+    assert set(answer["columns"]["unique_id"]) == {BTC}
+    assert "ETH/USDT is left out: the newest row of ETH/USDT is 30 steps older" in answer["warning"]
+    with pytest.raises(TooFewRows, match="30 steps older"):
+        answers.forecast("btc", [ETH])
+
+
+def test_a_rollback_to_a_version_promoted_by_hand_warns_as_before(answers: Answers, world: World) -> None:
+    world.publish(0.2, judged=verdict(promote=False))
+    answers.promote("btc", 2, by="ada")
+    world.promote(world.publish(0.3))
+    answers.shelf.look()
+    assert answers.forecast("btc")["warning"] is None
+    answers.rollback("btc", by="ada")
+    answer = answers.forecast("btc")
+    assert (answer["version"], "against the verdict" in answer["warning"]) == (2, True)
