@@ -5,13 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
-from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,35 +65,15 @@ def command(url: str, *statements: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[dict[str, str]]:
-    """A real S3 server on loopback with the bucket ``models``; yields the options to reach it."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    _make_bucket(f"{url}/models")
-    yield {
-        "endpoint_url": url,
+def s3(s3_server: str) -> dict[str, str]:
+    """The options to reach a real S3 server on loopback with the bucket ``models``."""
+    return {
+        "endpoint_url": s3_server,
         "allow_http": "true",
         "region": "us-east-1",
         "access_key_id": "key",
         "secret_access_key": "secret",
     }
-    server.kill()
-    server.wait()
-
-
-def _make_bucket(url: str) -> None:
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="PUT")).close()
-        except urllib.error.URLError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the S3 server did not start")
 
 
 @pytest.fixture(params=["sqlite and a folder", "postgres and s3"])

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from socket import socket
 from typing import TYPE_CHECKING
 
 import obstore
@@ -20,7 +15,7 @@ from springtide.domain.errors import ModelRefused, NotFound, SettingsError, Stor
 from springtide.registry.blobs import Blobs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
 WEIGHTS = b"weights" * 1000
@@ -29,30 +24,9 @@ KEY = f"{DIGEST[:2]}/{DIGEST}"
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
+def s3(s3_server: str) -> str:
     """The address of a real S3 server on loopback with the bucket ``models``."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    _make_bucket(f"{url}/models")
-    yield url
-    server.kill()
-    server.wait()
-
-
-def _make_bucket(url: str) -> None:
-    """The first request waits until the server is up."""
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="PUT")).close()
-        except urllib.error.URLError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the S3 server did not start")
+    return s3_server
 
 
 def options(url: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.app.request_rows import columns_of_request
 from springtide.app.tensors import array_of, form_of, tensor_of
+from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.rows import SERIES, TIME
 from springtide.domain.units import format_span
@@ -29,14 +30,9 @@ if TYPE_CHECKING:
     from springtide.serving.live import Answer, Model
     from springtide.serving.shelf import Place
 
-__all__ = ["Answers", "utc_now", "watch"]
+__all__ = ["Answers", "watch"]
 
 STALE_STEPS = 3  # newest rows older than this many steps are worth a warning
-
-
-def utc_now() -> datetime:
-    """The wall clock."""
-    return datetime.now(UTC)
 
 
 def watch(answers: Answers, *, poll_s: float, stop: Event) -> AbstractContextManager[None]:

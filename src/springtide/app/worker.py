@@ -16,9 +16,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from springtide.app.code import code_version
 from springtide.app.ingestion import Brought, ingest, sources_of
+from springtide.domain.clock import utc_now
 from springtide.pipeline import backtest as walk
 from springtide.pipeline import retraining
-from springtide.pipeline.recorder import Reporter, Silent, utc_now
+from springtide.pipeline.recorder import Reporter, Silent
 from springtide.tasks.forecast.task import ForecastTask
 
 if TYPE_CHECKING:

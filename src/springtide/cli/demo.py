@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from springtide.app.answers import Answers, utc_now
+from springtide.app.answers import Answers
 from springtide.app.ingestion import ingest
 from springtide.cli.forecast import plot_answer
 from springtide.cli.opening import open_config
 from springtide.cli.retrain import print_outcome, run_with_progress
 from springtide.cli.saying import json_option, print_json, progress_bar, writing
+from springtide.domain.clock import utc_now
 from springtide.domain.errors import Conflict
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import click
 from springtide.app.ingestion import Brought, ingest, ingest_file
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, progress_bar, short_time, stderr
+from springtide.domain.clock import utc_now
 from springtide.domain.errors import SettingsError, SpringtideError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def command(
 
         def bring(told: Callable[[Brought, float], None]) -> Brought:
             return ingest_file(
-                home, path, table=table, columns=mapping, series=series, timeframe=timeframe, now=_now, told=told
+                home, path, table=table, columns=mapping, series=series, timeframe=timeframe, now=utc_now, told=told
             )
 
         brought = [_with_progress(path.name, bring)]
@@ -83,11 +83,7 @@ def command(
 
 
 def _bring_source(home: Home, name: str, told: Callable[[Brought, float], None]) -> Brought:
-    return ingest(home, name, now=_now, told=told)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    return ingest(home, name, now=utc_now, told=told)
 
 
 def _sources(home: Home, source: str | None) -> list[str]:

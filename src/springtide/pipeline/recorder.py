@@ -5,19 +5,20 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
+from springtide.domain.clock import utc_now
 from springtide.domain.errors import SpringtideError
 from springtide.domain.run import Failure, Run, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from springtide.registry.registry import Registry
     from springtide.tasks.seam import Advance
 
-__all__ = ["Recorder", "Reporter", "Silent", "utc_now"]
+__all__ = ["Recorder", "Reporter", "Silent"]
 
 
 class Reporter(Protocol):
@@ -44,11 +45,6 @@ class Silent:
 
     def step_finished(self, step: Step) -> None:
         """Nothing."""
-
-
-def utc_now() -> datetime:
-    """The clock on the wall."""
-    return datetime.now(tz=UTC)
 
 
 @dataclass(slots=True)

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from springtide.domain.clock import utc_now
 from springtide.domain.errors import SettingsError, did_you_mean
 from springtide.domain.model import Manifest
 from springtide.domain.run import Run
 from springtide.pipeline.dead_runs import close_dead_runs, this_process
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
-from springtide.pipeline.recorder import Recorder, Reporter, utc_now
+from springtide.pipeline.recorder import Recorder, Reporter
 from springtide.tasks.seam import Budget
 
 if TYPE_CHECKING:

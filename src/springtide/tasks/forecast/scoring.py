@@ -54,15 +54,14 @@ def _score_chunk(
 ) -> dict[str, NDArray[np.float64]]:
     """Figures of some items, each (n,)."""
     levels = np.array(windows.recipe.levels)
-    naive_of_item = naive[windows.panel.owner[items]]
-    scale = windows.panel.target[items] if windows.panel.kind == "candles" else naive_of_item
+    scale = item_scale(windows, items, naive)
     outcomes = windows.outcomes(items)
     quantiles = predictor(windows, items)
     median = quantiles[:, :, len(levels) // 2]
     absolute = mean_absolute_error(outcomes, median)
     found = {
         "pinball": pinball(outcomes, quantiles, levels) / scale,
-        "mase": absolute / naive_of_item,
+        "mase": absolute / naive[windows.panel.owner[items]],
         "direction": direction_hits(windows.panel.target[items], outcomes, median),
         "mae": absolute / scale,
         "squared_error": squared_error(outcomes, median) / scale**2,
@@ -72,14 +71,14 @@ def _score_chunk(
     return found
 
 
-def item_scale(windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
+def item_scale(windows: Windows, items: NDArray[np.int64], naive: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n,) what an item's errors are divided by, so that no series outweighs another.
 
-    The price at the cutoff; for plain series the seasonal naive's mean error in the training part.
+    The price at the cutoff; for plain series the seasonal naive's mean error in the training part, `naive` (s,).
     """
     if windows.panel.kind == "candles":
         return windows.panel.target[items]
-    return naive_error(windows)[windows.panel.owner[items]]
+    return naive[windows.panel.owner[items]]
 
 
 def naive_error(windows: Windows) -> NDArray[np.float64]:

@@ -76,18 +76,23 @@ class ForecastTask:
 
     def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout, Path | None]:
         """The champion's network where its layout is the wanted one, else a fresh one at the volatility baseline."""
-        recipe = prepared.recipe
-        baseline = fit_scaled_quantiles(prepared)
-        layout = Layout(
-            kind=prepared.panel.kind,
-            network=recipe.network,
-            window=recipe.window,
-            horizon=recipe.horizon,
-            levels=recipe.levels,
-            decay=baseline.decay,
-        )
-        if start is not None and (loaded := load_network(start, layout)) is not None:
+        if start is not None and (loaded := load_network(start, _layout(prepared, decay=0.0))) is not None:
             return loaded
+        baseline = fit_scaled_quantiles(prepared)
+        layout = _layout(prepared, decay=baseline.decay)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return build_forecaster(layout, torch.from_numpy(baseline.table)), layout, None
+
+
+def _layout(prepared: Windows, *, decay: float) -> Layout:
+    """The network that the recipe asks for; what is loaded brings a decay of its own."""
+    recipe = prepared.recipe
+    return Layout(
+        kind=prepared.panel.kind,
+        network=recipe.network,
+        window=recipe.window,
+        horizon=recipe.horizon,
+        levels=recipe.levels,
+        decay=decay,
+    )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from springtide.tasks.forecast.scoring import item_scale
+from springtide.tasks.forecast.scoring import item_scale, naive_error
 from springtide.tasks.forecast.volatility import ewma_volatility
 from springtide.tasks.seam import Advance
 
@@ -190,7 +190,7 @@ class _Objective:
             tensors=WindowTensors.of(windows, device),
             levels=torch.tensor(windows.recipe.levels, dtype=torch.float64, device=device),
             volatility=torch.from_numpy(volatility * (panel.target if panel.kind == "candles" else 1.0)).to(device),
-            scale=torch.from_numpy(np.ascontiguousarray(item_scale(windows, rows))).to(device),
+            scale=torch.from_numpy(np.ascontiguousarray(item_scale(windows, rows, naive_error(windows)))).to(device),
             validation=torch.from_numpy(looked_at).to(device),
         )
 
