@@ -18,6 +18,7 @@ from tests.synthetic import candles, plain, silent, windows
 
 from springtide.domain.errors import Conflict
 from springtide.tasks.forecast.export import load_exported, load_network
+from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
 from springtide.tasks.forecast.training import WindowTensors
 from springtide.tasks.seam import Budget
@@ -100,7 +101,8 @@ def test_the_exported_file_takes_any_number_of_windows(one: Case, size: int) -> 
     inputs = WindowTensors.of(one.items, torch.device("cpu")).inputs(torch.from_numpy(items))
     feeds = {name: tensor.numpy() for name, tensor in zip(one.exported.signature["inputs"], inputs, strict=True)}
     session = onnxruntime.InferenceSession(one.folder / "model.onnx", providers=["CPUExecutionProvider"])
-    (answers,) = session.run(None, feeds)
+    answers, dissimilarity = session.run(None, feeds)
+    assert dissimilarity.shape == (size,)
     assert answers.shape == (size, one.items.recipe.horizon, len(one.items.recipe.levels))
     assert answers.dtype == np.float64
     assert answers == same(one.fitted(one.items, items))
@@ -112,7 +114,7 @@ def test_the_probe_is_reproduced_by_the_file_beside_it(one: Case) -> None:
     feeds = {name.removeprefix("in_"): array for name, array in arrays.items() if name.startswith("in_")}
     session = onnxruntime.InferenceSession(one.folder / "model.onnx", providers=["CPUExecutionProvider"])
     assert {feed.name for feed in session.get_inputs()} == feeds.keys()
-    assert arrays.keys() == {f"in_{name}" for name in feeds} | {"out_0"}
+    assert arrays.keys() == {f"in_{name}" for name in feeds} | {"out_0", "out_1"}
     assert session.run(None, feeds)[0] == pytest.approx(arrays["out_0"], rel=1e-6, abs=1e-12)
     assert len(arrays["out_0"]) >= 1
 
@@ -167,8 +169,32 @@ def test_a_tuned_network_in_its_champions_graph_gives_its_own_answers(one: Case,
     answers = TASK.load(child.folder)(child.items, items)
     assert answers == same(child.fitted(child.items, items))
     assert not np.allclose(answers, TASK.load(one.folder)(child.items, items), rtol=1e-4)
-    assert child.exported.facts["graph"] == "the champion's, with new weights"
+    assert child.exported.facts["graph"] == "known, with new weights"
     assert set(child.exported.files) == FILES == {path.name for path in child.folder.iterdir()}
+
+
+def test_a_second_fit_from_scratch_takes_the_graph_of_the_first(tmp_path: Path) -> None:
+    task = ForecastTask(graphs=GraphCache(tmp_path / "graphs"))
+    facts = []
+    for seed in (1, 2):
+        items = windows(candles(seed=seed), network="mixer", max_steps=20)
+        fitted = task.fit(items, start=None, budget=Budget(60, seed=seed, device="cpu"), progress=silent)
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        facts.append(task.export(fitted, items, folder).facts["graph"])
+        assert task.load(folder)(items, items.judging) == same(fitted(items, items.judging))
+    assert facts == ["exported", "known, with new weights"]
+
+
+def test_a_damaged_graph_in_the_cache_is_exported_anew(tmp_path: Path, champion: Case) -> None:
+    graphs = GraphCache(tmp_path / "graphs")
+    graphs.keep(champion.fitted.layout, champion.folder / "model.onnx")
+    kept = graphs.find(champion.fitted.layout)
+    assert kept is not None
+    kept.write_bytes(kept.read_bytes()[:1000])
+    folder = tmp_path / "again"
+    folder.mkdir()
+    assert ForecastTask(graphs=graphs).export(champion.fitted, champion.items, folder).facts["graph"] == "exported"
 
 
 # --- one network is enough for what follows

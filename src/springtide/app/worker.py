@@ -20,6 +20,7 @@ from springtide.domain.clock import utc_now
 from springtide.pipeline import backtest as walk
 from springtide.pipeline import retraining
 from springtide.pipeline.recorder import Reporter, Silent
+from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["TASKS", "backtest", "retrain"]
 
-TASKS: Mapping[str, Task[Any, Any, Any]] = {"forecast": ForecastTask()}
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "springtide"
+
+TASKS: Mapping[str, Task[Any, Any, Any]] = {"forecast": ForecastTask(graphs=GraphCache(CACHE / "graphs"))}
 
 
 def retrain(

@@ -35,6 +35,8 @@ class Windows:
     panel: Panel
     recipe: ForecastRecipe
     season: int
+    features: NDArray[np.float32]  # (rows, features) facts at each row; NaN where one is not known
+    feature_names: tuple[str, ...]
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     judging: NDArray[np.int64]
@@ -95,6 +97,8 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) 
         panel=panel,
         recipe=recipe,
         season=season_of(recipe, panel.step_s),
+        features=np.zeros((len(panel.seconds), 0), dtype=np.float32),
+        feature_names=(),
         train=train,
         validation=validation,
         judging=judging,

@@ -14,7 +14,7 @@ from springtide.tasks.forecast.items import split
 from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
 from springtide.tasks.forecast.recipe import ForecastRecipe
 from springtide.tasks.forecast.scoring import score
-from springtide.tasks.forecast.training import Fitted, train
+from springtide.tasks.forecast.training import Fitted, learn_what_is_usual, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from springtide.evaluation.losses import Losses
     from springtide.tasks.forecast.baselines import Predictor
+    from springtide.tasks.forecast.graphs import GraphCache
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.networks.forecaster import Forecaster
     from springtide.tasks.seam import Budget, Exported, Progress
@@ -34,10 +35,16 @@ __all__ = ["ForecastTask"]
 
 
 class ForecastTask:
-    """Quantiles of close (or y) for each of `horizon` steps; one model for one series or for many."""
+    """Quantiles of close (or y) for each of `horizon` steps; one model for one series or for many.
+
+    `graphs` remembers exported graphs from run to run; without it every fit from scratch is exported anew.
+    """
 
     name = "forecast"
     recipe: type[BaseModel] = ForecastRecipe
+
+    def __init__(self, *, graphs: GraphCache | None = None) -> None:
+        self.graphs = graphs
 
     def rows(self, recipe: ForecastRecipe, *, until: datetime | None) -> Filter:
         """Which rows of the table a run needs."""
@@ -50,6 +57,7 @@ class ForecastTask:
     def fit(self, prepared: Windows, *, start: Path | None, budget: Budget, progress: Progress) -> Fitted:
         """Train from the exported model in `start` when its layout is the same, else from the volatility baseline."""
         network, layout, graph = self._start(prepared, start, seed=budget.seed)
+        learn_what_is_usual(network, prepared)
         fitted = train(prepared, network, layout, budget=budget, progress=progress)
         facts = {**fitted.facts, "start": "scratch" if graph is None else "champion"}
         return replace(fitted, graph=graph, facts=facts)
@@ -72,7 +80,7 @@ class ForecastTask:
 
     def export(self, fitted: Fitted, prepared: Windows, folder: Path) -> Exported:
         """ONNX with scaling and un-scaling inside, weights, signature and probe."""
-        return export_forecaster(fitted, prepared, folder)
+        return export_forecaster(fitted, prepared, folder, graphs=self.graphs)
 
     def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout, Path | None]:
         """The champion's network where its layout is the wanted one, else a fresh one at the volatility baseline."""
@@ -82,7 +90,9 @@ class ForecastTask:
         layout = _layout(prepared, decay=baseline.decay)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return build_forecaster(layout, torch.from_numpy(baseline.table)), layout, None
+            network = build_forecaster(layout, torch.from_numpy(baseline.table))
+        network.observation.scale.fit(torch.from_numpy(prepared.features[prepared.train]))
+        return network, layout, None
 
 
 def _layout(prepared: Windows, *, decay: float) -> Layout:
@@ -95,4 +105,5 @@ def _layout(prepared: Windows, *, decay: float) -> Layout:
         horizon=recipe.horizon,
         levels=recipe.levels,
         decay=decay,
+        features=prepared.feature_names,
     )

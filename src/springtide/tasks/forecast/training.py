@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from springtide.tasks.forecast.answers import Answers
 from springtide.tasks.forecast.scoring import item_scale, naive_error
 from springtide.tasks.forecast.volatility import ewma_volatility
 from springtide.tasks.seam import Advance
@@ -26,10 +27,11 @@ if TYPE_CHECKING:
     from springtide.tasks.forecast.networks.forecaster import Forecaster, Layout
     from springtide.tasks.seam import Budget, Progress
 
-__all__ = ["Fitted", "WindowTensors", "choose_device", "train"]
+__all__ = ["Fitted", "WindowTensors", "choose_device", "learn_what_is_usual", "train"]
 
 LOOK_STEPS = 50  # optimiser steps between two looks at the validation items
 MOST_VALIDATION = 2048  # validation items of one look, evenly spread
+USUAL = 2048  # training items that say which inputs are usual, evenly spread
 CHUNK = 1024  # items of one pass without gradients
 BATCH = {"mixer": 256, "lstm": 64}  # windows of one step
 
@@ -45,15 +47,19 @@ class Fitted:
 
     def __call__(self, windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """Quantiles (n, horizon, levels) in the unit of the target."""
+        return self.answer(windows, items).quantiles
+
+    def answer(self, windows: Windows, items: NDArray[np.int64]) -> Answers:
+        """Quantiles, and which items are far from what it was trained on."""
         device = next(self.network.parameters()).device
         tensors = WindowTensors.of(windows, device)
         with torch.inference_mode():
             parts = [
-                self.network(*tensors.inputs(torch.from_numpy(items[at : at + CHUNK]).to(device))).cpu().numpy()
+                self.network(*tensors.inputs(torch.from_numpy(items[at : at + CHUNK]).to(device)))
                 for at in range(0, len(items), CHUNK)
             ]
-        quantiles: NDArray[np.float64] = np.concatenate(parts)
-        return quantiles
+        quantiles, dissimilarity = (torch.cat(answers).cpu().numpy() for answers in zip(*parts, strict=True))
+        return Answers(quantiles, dissimilarity > self.network.doubt.threshold)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +70,7 @@ class WindowTensors:
     target: Tensor  # (rows,) float64
     market: Tensor  # (rows,) float64
     seconds: Tensor  # (rows,) int64
+    features: Tensor  # (rows, features) float32
     back: Tensor  # (window,) int64: -window + 1 .. 0
     ahead: Tensor  # (horizon,) int64: 1 .. horizon
     is_candles: bool
@@ -77,6 +84,7 @@ class WindowTensors:
             target=torch.from_numpy(np.ascontiguousarray(panel.target)).to(device),
             market=torch.from_numpy(panel.market).to(device),
             seconds=torch.from_numpy(panel.seconds).to(device),
+            features=torch.from_numpy(windows.features).to(device),
             back=torch.arange(-recipe.window + 1, 1, device=device),
             ahead=torch.arange(1, recipe.horizon + 1, device=device),
             is_candles=panel.kind == "candles",
@@ -85,9 +93,10 @@ class WindowTensors:
     def inputs(self, items: Tensor) -> tuple[Tensor, ...]:
         """The graph's inputs for (n,) items."""
         window = items[:, None] + self.back  # (n, window)
+        features = (self.features[items],) if self.features.shape[1] else ()
         if self.is_candles:
-            return self.values[window], self.market[window], self.seconds[items]
-        return self.values[window], self.seconds[items]
+            return self.values[window], self.market[window], self.seconds[items], *features
+        return self.values[window], self.seconds[items], *features
 
     def outcomes(self, items: Tensor) -> Tensor:
         """(n, horizon) float64: what came after each of (n,) items."""
@@ -99,6 +108,14 @@ def choose_device(wish: str) -> torch.device:
     if wish == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(wish)
+
+
+def learn_what_is_usual(network: Forecaster, windows: Windows) -> None:
+    """Let `network` know the circumstances of training items, to doubt those that are unlike them."""
+    items = torch.from_numpy(windows.train[:: max(1, len(windows.train) // USUAL)])
+    with torch.inference_mode():
+        observed = network.observe(*WindowTensors.of(windows, torch.device("cpu")).inputs(items))
+        network.doubt.fit(network.circumstances(observed))
 
 
 def train(
@@ -146,7 +163,7 @@ def train(
         over = spent >= budget.seconds
         if step % LOOK_STEPS and step < recipe.max_steps and not over:
             continue
-        now = objective.look(average.module)
+        now = objective.look(cast("Forecaster", average.module))
         if now < best:
             best, best_step, weights = now, step, copy.deepcopy(average.module.state_dict())
         share = max(spent / max(budget.seconds, 1e-9), step / recipe.max_steps)
@@ -194,19 +211,19 @@ class _Objective:
             validation=torch.from_numpy(looked_at).to(device),
         )
 
-    def training_loss(self, network: nn.Module, items: Tensor) -> Tensor:
+    def training_loss(self, network: Forecaster, items: Tensor) -> Tensor:
         """The mean loss of a batch, in units of volatility."""
         return (self._losses(network, items) / self.volatility[items]).mean()
 
-    def look(self, network: nn.Module) -> float:
+    def look(self, network: Forecaster) -> float:
         """The mean loss of the validation items, as it is judged."""
         network.eval()
         with torch.inference_mode():
             parts = [self._losses(network, part) / self.scale[part] for part in torch.split(self.validation, CHUNK)]
         return float(torch.cat(parts).mean())
 
-    def _losses(self, network: nn.Module, items: Tensor) -> Tensor:  # (n,) -> (n,) in the unit of the target
-        missed = self.tensors.outcomes(items)[:, :, None] - network(*self.tensors.inputs(items))
+    def _losses(self, network: Forecaster, items: Tensor) -> Tensor:  # (n,) -> (n,) in the unit of the target
+        missed = self.tensors.outcomes(items)[:, :, None] - network.quantiles(*self.tensors.inputs(items))
         return torch.maximum(self.levels * missed, (self.levels - 1) * missed).mean(dim=(1, 2))
 
 

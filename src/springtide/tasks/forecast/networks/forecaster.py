@@ -8,12 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from springtide.tasks.forecast.networks.doubt import Dissimilarity
 from springtide.tasks.forecast.networks.head import QuantileHead
 from springtide.tasks.forecast.networks.lstm import Lstm
 from springtide.tasks.forecast.networks.mixer import Mixer
-from springtide.tasks.forecast.networks.observation import CandleObservation, PlainObservation
+from springtide.tasks.forecast.networks.observation import CALENDAR, CandleObservation, Observed, PlainObservation
 
-__all__ = ["CandleForecaster", "Forecaster", "Layout", "PlainForecaster", "build_forecaster"]
+__all__ = ["Forecaster", "Layout", "build_forecaster"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,52 +27,61 @@ class Layout:
     horizon: int
     levels: tuple[float, ...]
     decay: float
+    features: tuple[str, ...] = ()  # by name, in the order in which they are given
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the network takes, in order."""
+        rows = ("candles", "market", "cutoff") if self.kind == "candles" else ("values", "cutoff")
+        return (*rows, "features") if self.features else rows
 
     def facts(self) -> dict[str, Any]:
         """The layout as plain JSON."""
         return asdict(self)
 
 
-class CandleForecaster(nn.Module):
-    """Candles in, prices out."""
+class Forecaster(nn.Module):
+    """Raw rows in; quantiles in the unit of the target out, and how far the input is from what was trained on."""
 
     def __init__(self, layout: Layout, table: Tensor) -> None:
         super().__init__()
-        self.observe = CandleObservation(layout.window, layout.decay)
-        self.body = _body(layout, self.observe.channels, self.observe.facts)
-        self.head = QuantileHead(self.body.features, table, logarithmic=True)
+        candles = layout.kind == "candles"
+        observation = CandleObservation if candles else PlainObservation
+        self.features = len(layout.features)
+        self.observation = observation(layout.window, layout.decay, self.features)
+        self.body = _body(layout, self.observation.channels, self.observation.facts)
+        self.head = QuantileHead(self.body.features, table, logarithmic=candles)
+        self.doubt = Dissimilarity(self.observation.facts - CALENDAR)
 
-    def forward(self, candles: Tensor, market: Tensor, cutoff: Tensor) -> Tensor:
-        # (batch, window, 5), (batch, window), (batch,) -> (batch, horizon, levels)
-        observed = self.observe(candles, market, cutoff)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        # candles (batch, window, 5), market (batch, window), or values (batch, window, 1); then cutoff (batch,) and,
+        # where there are any, features (batch, features) -> (batch, horizon, levels), (batch,)
+        observed = self.observe(*inputs)
+        return self.head(self.body(observed), observed), self.doubt(self.circumstances(observed))
+
+    def quantiles(self, *inputs: Tensor) -> Tensor:
+        """(batch, horizon, levels) float64: the first answer alone, which is all that training needs."""
+        observed = self.observe(*inputs)
         quantiles: Tensor = self.head(self.body(observed), observed)
         return quantiles
 
+    def observe(self, *inputs: Tensor) -> Observed:
+        """What the body sees."""
+        if not self.features:
+            inputs = (*inputs, inputs[0].new_zeros((inputs[0].shape[0], 0), dtype=torch.float32))
+        observed: Observed = self.observation(*inputs)
+        return observed
 
-class PlainForecaster(nn.Module):
-    """A plain series in, the same unit out."""
-
-    def __init__(self, layout: Layout, table: Tensor) -> None:
-        super().__init__()
-        self.observe = PlainObservation(layout.window, layout.decay)
-        self.body = _body(layout, self.observe.channels, self.observe.facts)
-        self.head = QuantileHead(self.body.features, table, logarithmic=False)
-
-    def forward(self, values: Tensor, cutoff: Tensor) -> Tensor:
-        # (batch, window, 1), (batch,) -> (batch, horizon, levels)
-        observed = self.observe(values, cutoff)
-        quantiles: Tensor = self.head(self.body(observed), observed)
-        return quantiles
-
-
-Forecaster = CandleForecaster | PlainForecaster
+    def circumstances(self, observed: Observed) -> Tensor:
+        """(batch, facts) by which inputs are compared: all but the calendar, in which nothing is far."""
+        return observed.summary[:, :-CALENDAR]
 
 
 def build_forecaster(layout: Layout, table: Tensor | None = None) -> Forecaster:
     """A fresh network that starts at the volatility baseline `table` (horizon, levels); zeros before weights are loaded."""
     if table is None:
         table = torch.zeros(layout.horizon, len(layout.levels))
-    return CandleForecaster(layout, table) if layout.kind == "candles" else PlainForecaster(layout, table)
+    return Forecaster(layout, table)
 
 
 def _body(layout: Layout, channels: int, facts: int) -> Mixer | Lstm:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from springtide.tasks.forecast.volatility import FLOOR, decay_weights
 
-__all__ = ["SPANS", "CandleObservation", "Observed", "PlainObservation"]
+__all__ = ["CALENDAR", "SPANS", "CandleObservation", "FeatureScaler", "Observed", "PlainObservation"]
 
 SPANS = (3, 6, 12, 24, 72)  # steps over which volatility is said, beside the whole window
 DAY_S, WEEK_S = 86_400, 604_800
@@ -20,7 +20,7 @@ class Observed(NamedTuple):
     """What a network's body sees, and what the head needs to speak in prices again."""
 
     steps: Tensor  # (batch, window - 1, channels) float32: each change and its circumstances
-    summary: Tensor  # (batch, facts) float32: volatility at several time scales, calendar
+    summary: Tensor  # (batch, facts) float32: volatility at several time scales, features, calendar
     level: Tensor  # (batch,) float64: log price, or y, at the cutoff
     volatility: Tensor  # (batch,) float64: per step, in units of the level
 
@@ -38,21 +38,48 @@ class _Volatility(nn.Module):
         return torch.sqrt((changes.square() * self.weights).sum(dim=1) + FLOOR**2)
 
 
+class FeatureScaler(nn.Module):
+    """Features in units of their spread in the training part; one that is not known says nothing."""
+
+    centre: Tensor
+    spread: Tensor
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+
+    def fit(self, features: Tensor) -> None:
+        """Learn centre and spread from (n, features) of training items; NaN where one is not known."""
+        known = ~torch.isnan(features)
+        count = known.sum(dim=0).clamp_min(1)
+        centre = torch.where(known, features, 0.0).sum(dim=0) / count
+        squares = torch.where(known, features - centre, 0.0).square().sum(dim=0) / count
+        self.centre.copy_(centre)
+        self.spread.copy_(squares.sqrt().clamp_min(EPS))
+
+    def forward(self, features: Tensor) -> Tensor:  # (batch, features) -> (batch, features)
+        known = ~torch.isnan(features)
+        return _squash(torch.where(known, (features - self.centre) / self.spread, 0.0))
+
+
 class CandleObservation(nn.Module):
     """See raw candles, the market's moves and the cutoff's place in day and week.
 
     Inputs are float64 because the log of a price of 60,000 leaves a float32 two digits for an hourly change.
     """
 
-    def __init__(self, window: int, decay: float) -> None:
+    def __init__(self, window: int, decay: float, features: int) -> None:
         super().__init__()
         self.spans = _spans(window)
         self.volatility = _Volatility(window, decay)
+        self.scale = FeatureScaler(features)
         self.channels = 6
-        self.facts = 1 + 5 * len(self.spans) + CALENDAR
+        self.facts = 1 + 5 * len(self.spans) + features + CALENDAR
 
-    def forward(self, candles: Tensor, market: Tensor, cutoff: Tensor) -> Observed:
-        # candles (batch, window, 5) open, high, low, close, volume; market (batch, window); cutoff (batch,) seconds
+    def forward(self, candles: Tensor, market: Tensor, cutoff: Tensor, features: Tensor) -> Observed:
+        # candles (batch, window, 5) open, high, low, close, volume; market (batch, window);
+        # cutoff (batch,) seconds; features (batch, features) float32, NaN where not known
         logs = torch.log(candles[:, :, :4])
         close = logs[:, :, 3]
         changes = close[:, 1:] - close[:, :-1]
@@ -83,22 +110,23 @@ class CandleObservation(nn.Module):
                 _log(around[:, -span:].mean(dim=1, keepdim=True)),
                 _squash(scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5),
             ]
-        summary = torch.cat([*facts, _calendar(cutoff)], dim=1)
+        summary = torch.cat([*facts, self.scale(features), _calendar(cutoff)], dim=1)
         return Observed(steps, summary, close[:, -1], volatility)
 
 
 class PlainObservation(nn.Module):
     """See a plain series ``y``: its changes and its distance from the last value."""
 
-    def __init__(self, window: int, decay: float) -> None:
+    def __init__(self, window: int, decay: float, features: int) -> None:
         super().__init__()
         self.spans = _spans(window)
         self.volatility = _Volatility(window, decay)
+        self.scale = FeatureScaler(features)
         self.channels = 3
-        self.facts = 2 * len(self.spans) + CALENDAR
+        self.facts = 2 * len(self.spans) + features + CALENDAR
 
-    def forward(self, values: Tensor, cutoff: Tensor) -> Observed:
-        # values (batch, window, 1); cutoff (batch,) seconds
+    def forward(self, values: Tensor, cutoff: Tensor, features: Tensor) -> Observed:
+        # values (batch, window, 1); cutoff (batch,) seconds; features (batch, features) float32
         level = values[:, :, 0]
         changes = level[:, 1:] - level[:, :-1]
         volatility = self.volatility(changes)
@@ -111,7 +139,7 @@ class PlainObservation(nn.Module):
                 _log(scaled[:, -span:].square().mean(dim=1, keepdim=True).sqrt()),
                 _squash(scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5),
             ]
-        summary = torch.cat([*facts, _calendar(cutoff)], dim=1)
+        summary = torch.cat([*facts, self.scale(features), _calendar(cutoff)], dim=1)
         return Observed(steps, summary, level[:, -1], volatility)
 
 
