@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,8 +103,21 @@ class TabularTask:
     def rows(self, recipe: TabularRecipe, *, until: datetime | None) -> Filter:
         return Filter(end=until)
 
-    def prepare(self, rows: pl.LazyFrame, recipe: TabularRecipe, *, judged_from: datetime) -> Split:
+    def outside(self, recipe: TabularRecipe) -> Mapping[str, Filter]:
+        return {}
+
+    def prepare(
+        self,
+        rows: pl.LazyFrame,
+        recipe: TabularRecipe,
+        *,
+        judged_from: datetime,
+        judged_until: datetime | None = None,
+        outside: Mapping[str, pl.LazyFrame] = MappingProxyType({}),
+    ) -> Split:
         frame = rows.sort(TIME).collect()
+        if judged_until is not None:
+            frame = frame.filter(frame[TIME] < judged_until)
         seconds = frame[TIME].dt.epoch("s").to_numpy()
         judged = seconds > int(judged_from.timestamp())
         if judged.all() or not judged.any():
@@ -169,8 +183,16 @@ class TabularCodec:
     def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
         return Filter(), 1
 
+    def outside(self, signature: Mapping[str, Any]) -> Mapping[str, tuple[Filter, int]]:
+        return {}
+
     def encode(
-        self, signature: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], *, series: Sequence[str] = ()
+        self,
+        signature: Mapping[str, Any],
+        columns: Mapping[str, NDArray[Any]],
+        *,
+        series: Sequence[str] = (),
+        outside: Mapping[str, Mapping[str, NDArray[Any]]] = MappingProxyType({}),
     ) -> Encoded:
         if missing := [name for name in signature["features"] if name not in columns]:
             raise BadRows(f"no column {missing[0]!r}", where="the rows", do="send every feature")

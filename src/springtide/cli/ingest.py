@@ -28,7 +28,7 @@ __all__ = ["command"]
 @click.option("--table", help="The table that --file goes to.")
 @click.option("--map", "columns", multiple=True, metavar="OURS=THEIRS", help="Column mapping of --file, repeatable.")
 @click.option("--series", help="unique_id of a --file that does not name its series.")
-@click.option("--timeframe", help="Length of a step of --file, when it cannot be guessed.")
+@click.option("--timeframe", help="Length of a step of --file, when it cannot be guessed; irregular: no fixed step.")
 @json_option
 @click.pass_obj
 def command(

@@ -19,7 +19,7 @@ __all__ = ["JournalEntry", "Manifest", "Version"]
 class Manifest:
     """What stands beside every exported model: all that is needed to trace it, serve it and check it.
 
-    `files` maps a file name to the SHA-256 of its bytes. `signature`, `metrics` and `recipe` belong to the
+    `outside` holds the snapshots of further tables. `files` maps a file name to the SHA-256 of its bytes. `signature`, `metrics` and `recipe` belong to the
     task and are plain JSON.
     """
 
@@ -34,6 +34,7 @@ class Manifest:
     metrics: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
     trained_until: datetime | None = None  # the latest outcome that training or validation saw
+    outside: tuple[Snapshot, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from springtide.domain.errors import Conflict, SettingsError
+from springtide.evaluation.confidence_set import compare_all
 from springtide.evaluation.losses import Losses
 from springtide.evaluation.significance import compare, compare_by_group
 from springtide.evaluation.splits import walk_forward
+from springtide.pipeline.gathering import RESOLUTION, gather
 from springtide.tasks.seam import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -32,7 +34,10 @@ __all__ = ["Backtest", "Standing", "backtest"]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """One rival over all folds it took part in; `model` is the freshly trained one beside it on the same items."""
+    """One rival over all folds it took part in; `model` is the freshly trained one beside it on the same items.
+
+    `mcs_p_value` above 0.1: in the set that holds the best one with 90 % confidence; None where folds are missing.
+    """
 
     name: str
     items: int
@@ -41,6 +46,7 @@ class Standing:
     metrics: Mapping[str, float]
     difference: Difference | None  # of the model against this rival; None for the model itself
     by_group: Mapping[str, Difference]
+    mcs_p_value: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +63,7 @@ def backtest(
     settings: Model,
     *,
     task: Task[Any, Any, Any],
-    table: Table,
+    tables: Callable[[str], Table],
     champion: tuple[Version, Path] | None,
     folds: int,
     progress: Progress,
@@ -66,7 +72,7 @@ def backtest(
 
     The champion takes part only in folds that begin after all it has seen.
     """
-    snapshot = table.snapshot(task.rows(settings.recipe, until=None))
+    snapshot = gather(settings, task=task, tables=tables, known_at=None).snapshot
     span = int(settings.gate.judge.total_seconds())
     if folds < 1 or folds > span:
         raise SettingsError(f"{folds} windows", where="backtest --windows", do="ask for at least one")
@@ -75,13 +81,16 @@ def backtest(
     beside: dict[str, list[Losses]] = {}
     notes: list[str] = []
     for number, fold in enumerate(walks, start=1):
-        losses, said = _judge_fold(fold, settings, task=task, table=table, champion=champion, progress=progress)
+        losses, said = _judge_fold(fold, settings, task=task, tables=tables, champion=champion, progress=progress)
         notes += said
         for name, one in losses.items():
             parts.setdefault(name, []).append(one)
             beside.setdefault(name, []).append(losses["model"])
         yield number
-    standings = [_standing(name, _join(parts[name]), _join(beside[name])) for name in parts]
+    joined = {name: _join(one) for name, one in parts.items()}
+    whole = {name: losses for name, losses in joined.items() if len(parts[name]) == len(walks)}
+    p_values = compare_all(whole, rng=np.random.default_rng(settings.seed))
+    standings = [_standing(name, losses, _join(beside[name]), p_values.get(name)) for name, losses in joined.items()]
     yield Backtest(
         loss_name=parts["model"][0].name,
         folds=tuple((_moment(fold.start), _moment(fold.stop)) for fold in walks),
@@ -95,14 +104,15 @@ def _judge_fold(
     settings: Model,
     *,
     task: Task[Any, Any, Any],
-    table: Table,
+    tables: Callable[[str], Table],
     champion: tuple[Version, Path] | None,
     progress: Progress,
 ) -> tuple[dict[str, Losses], list[str]]:
     """Losses of everyone on one fold, and what was left out."""
-    wanted = replace(task.rows(settings.recipe, until=None), end=_moment(fold.stop))
-    snapshot = table.snapshot(wanted)
-    prepared = task.prepare(table.rows(snapshot), settings.recipe, judged_from=_moment(fold.start))
+    step = timedelta(seconds=tables(settings.table).step_s or 0)
+    known_at = _moment(fold.stop) + step - RESOLUTION  # the newest row begins before the end of the fold
+    gathered = gather(settings, task=task, tables=tables, known_at=known_at)
+    prepared = task.prepare(gathered.rows, settings.recipe, judged_from=_moment(fold.start), outside=gathered.others)
     budget = Budget(settings.budget.total_seconds(), settings.seed)
     fitted = task.fit(prepared, start=None, budget=budget, progress=progress)
     losses = {"model": task.losses(task.predictor(fitted), prepared)}
@@ -123,7 +133,7 @@ def _judge_fold(
     return losses, notes
 
 
-def _standing(name: str, losses: Losses, model: Losses) -> Standing:
+def _standing(name: str, losses: Losses, model: Losses, p_value: float | None) -> Standing:
     itself = name == "model"
     return Standing(
         name=name,
@@ -133,15 +143,21 @@ def _standing(name: str, losses: Losses, model: Losses) -> Standing:
         metrics=losses.metrics,
         difference=None if itself else compare(model, losses),
         by_group={} if itself else compare_by_group(model, losses),
+        mcs_p_value=p_value,
     )
 
 
 def _join(parts: Sequence[Losses]) -> Losses:
-    """The losses of several folds as one, metrics weighted by items."""
+    """The losses of several folds as one, metrics and calibration weighted by items."""
     weights = np.array([len(part.values) for part in parts], dtype=np.float64)
     metrics = {
         name: _mean(np.array([part.metrics[name] for part in parts]), weights, squared=name == "rmse")
         for name in parts[0].metrics
+        if all(name in part.metrics for part in parts)
+    }
+    calibration = {
+        level: float(np.average([part.calibration[level] for part in parts], weights=weights))
+        for level in parts[0].calibration
     }
     return Losses(
         name=parts[0].name,
@@ -150,6 +166,9 @@ def _join(parts: Sequence[Losses]) -> Losses:
         groups=np.concatenate([part.groups for part in parts]),
         overlap=parts[0].overlap,
         metrics=metrics,
+        step=parts[0].step,
+        slices={name: np.concatenate([part.slices[name] for part in parts]) for name in parts[0].slices},
+        calibration=calibration,
     )
 
 

@@ -15,6 +15,7 @@ from springtide.domain.errors import SettingsError, did_you_mean
 from springtide.domain.model import Manifest
 from springtide.domain.run import Run
 from springtide.pipeline.dead_runs import close_dead_runs, this_process
+from springtide.pipeline.gathering import Gathered, gather
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
 from springtide.pipeline.recorder import Recorder, Reporter
 from springtide.tasks.seam import Budget
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model
     from springtide.tasks.seam import Exported, Prepared, Task
 
-__all__ = ["Order", "Outcome", "retrain"]
+__all__ = ["Order", "Outcome", "retrain", "write_manifest"]
 
 MANIFEST = "manifest.json"
 
@@ -45,7 +46,7 @@ class Order:
     settings: Model
     reasons: tuple[str, ...]
     code: str
-    until: datetime | None = None  # learn and judge as of this time; the newest row when None
+    until: datetime | None = None  # learn and judge from what was known at this time; from all rows when None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def retrain(
     order: Order,
     *,
     task: Task[Any, Any, Any],
-    table: Callable[[], Table],
+    tables: Callable[[str], Table],
     registry: Registry,
     collect: Callable[[], Mapping[str, Any]] | None,
     reporter: Reporter,
@@ -77,8 +78,8 @@ def retrain(
         The model and its settings.
     task : Task
         What kind of learning problem it is.
-    table : callable
-        Opens the model's table; called after `collect`, which may create it.
+    tables : callable
+        Opens a table by its name; called after `collect`, which may create it.
     registry : Registry
         Where versions, journal and the run's record go.
     collect : callable, optional
@@ -92,7 +93,15 @@ def retrain(
     run = Run(order.run, order.model, "running", order.reasons, now(), process=this_process())
     recorder = Recorder(run, registry, reporter, now)
     with recorder.whole(), tempfile.TemporaryDirectory(prefix="springtide-") as folder:
-        return _Retraining(order, task, registry, recorder, Path(folder)).steps(table, collect)
+        return _Retraining(order, task, registry, recorder, Path(folder)).steps(tables, collect)
+
+
+def write_manifest(manifest: Manifest, folder: Path) -> Manifest:
+    """Put the manifest beside the model's files, for people who have only those; returns it with the file listed."""
+    files = {name: digest for name, digest in manifest.files.items() if name != MANIFEST}
+    text = msgspec.json.encode(replace(manifest, files=files))
+    (folder / MANIFEST).write_bytes(msgspec.json.format(text, indent=2))
+    return replace(manifest, files={**files, MANIFEST: ""})  # the registry fills in the digest of this one
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,18 +114,17 @@ class _Retraining:
     recorder: Recorder
     folder: Path
 
-    def steps(self, table: Callable[[], Table], collect: Callable[[], Mapping[str, Any]] | None) -> Outcome:
+    def steps(self, tables: Callable[[str], Table], collect: Callable[[], Mapping[str, Any]] | None) -> Outcome:
         if collect is not None:
             with self.recorder.step("collect") as result:
                 result.update(collect())
-        rows = table()
         champion = self._champion()
-        snapshot = self._snapshot(rows)
-        prepared, baselines = self._prepare(rows, snapshot, champion)
+        gathered = self._gather(tables)
+        prepared, baselines = self._prepare(gathered, champion)
         exported, challenger, seen = self._train(prepared, champion)
         rivals = self._evaluate(prepared, challenger, champion, baselines)
         verdict = self._judge(rivals, champion)
-        manifest = self._describe(snapshot, seen, exported, challenger, rivals)
+        manifest = self._describe(gathered, seen, exported, challenger, rivals)
         return self._publish(manifest, challenger, rivals, verdict, champion)
 
     def _champion(self) -> tuple[Version, Path] | None:
@@ -127,26 +135,19 @@ class _Retraining:
         folder.mkdir()
         return version, self.registry.fetch(version, folder)
 
-    def _snapshot(self, table: Table) -> Snapshot:
+    def _gather(self, tables: Callable[[str], Table]) -> Gathered:
         with self.recorder.step("snapshot") as result:
-            wanted = self.task.rows(self.order.settings.recipe, until=self.order.until)
-            snapshot = table.snapshot(wanted)
-            result.update(
-                table=snapshot.table,
-                version=snapshot.version,
-                rows=snapshot.rows,
-                first=snapshot.first.isoformat(),
-                last=snapshot.last.isoformat(),
-                sha256=snapshot.sha256,
-            )
-        return snapshot
+            gathered = gather(self.order.settings, task=self.task, tables=tables, known_at=self.order.until)
+            result.update(_facts(gathered.snapshot))
+            if gathered.outside:
+                result["outside"] = {name: _facts(snapshot) for name, snapshot in gathered.outside.items()}
+        return gathered
 
-    def _prepare(
-        self, table: Table, snapshot: Snapshot, champion: tuple[Version, Path] | None
-    ) -> tuple[Prepared, Mapping[str, Any]]:
+    def _prepare(self, gathered: Gathered, champion: tuple[Version, Path] | None) -> tuple[Prepared, Mapping[str, Any]]:
         with self.recorder.step("prepare") as result:
-            start = judging_start(snapshot, self.order.settings.gate, champion[0] if champion else None)
-            prepared: Prepared = self.task.prepare(table.rows(snapshot), self.order.settings.recipe, judged_from=start)
+            start = judging_start(gathered.snapshot, self.order.settings.gate, champion[0] if champion else None)
+            recipe = self.order.settings.recipe
+            prepared: Prepared = self.task.prepare(gathered.rows, recipe, judged_from=start, outside=gathered.others)
             result.update(prepared.facts)
             result.update(
                 trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
@@ -192,36 +193,35 @@ class _Retraining:
     ) -> Rivals:
         with self.recorder.step("evaluate") as result:
             rivals = measure_rivals(self.task, prepared, challenger=challenger, champion=champion, baselines=baselines)
-            result.update(rivals.metrics())
+            result.update(rivals.metrics(), details=rivals.details())
         return rivals
 
     def _judge(self, rivals: Rivals, champion: tuple[Version, Path] | None) -> Verdict:
         with self.recorder.step("judge") as result:
-            verdict = judge(rivals, self.order.settings.gate, first=champion is None)
+            evidence = next((one.verdict.evidence for one in self.registry.versions(self.order.model)), None)
+            verdict = judge(rivals, self.order.settings.gate, first=champion is None, evidence=evidence)
             result.update(asdict(verdict))
         return verdict
 
     def _describe(
-        self, snapshot: Snapshot, seen: datetime, exported: Exported, challenger: Path, rivals: Rivals
+        self, gathered: Gathered, seen: datetime, exported: Exported, challenger: Path, rivals: Rivals
     ) -> Manifest:
-        """The manifest, which also goes beside the model's files, for people who have only those."""
         order = self.order
-        digests = {name: sha256((challenger / name).read_bytes()).hexdigest() for name in exported.files}
         manifest = Manifest(
             model=order.model,
             task=self.task.name,
             run=order.run,
             created=self.recorder.now(),
             code=order.code,
-            snapshot=snapshot,
+            snapshot=gathered.snapshot,
+            outside=tuple(gathered.outside.values()),
             recipe=order.settings.recipe.model_dump(mode="json"),
             signature={**exported.signature, "model": order.model},
             metrics=rivals.metrics(),
-            files=digests,
+            files={name: sha256((challenger / name).read_bytes()).hexdigest() for name in exported.files},
             trained_until=seen,
         )
-        (challenger / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2))
-        return replace(manifest, files={**digests, MANIFEST: ""})  # the registry fills in the digest of this one
+        return write_manifest(manifest, challenger)
 
     def _publish(
         self,
@@ -250,3 +250,14 @@ class _Retraining:
             self.registry.retain(order.model, order.settings.keep_versions)
             result.update(version=version.number, action=entry.action, serving=entry.serving)
         return Outcome(self.recorder.run, version, verdict, entry, rivals.metrics())
+
+
+def _facts(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "table": snapshot.table,
+        "version": snapshot.version,
+        "rows": snapshot.rows,
+        "first": snapshot.first.isoformat(),
+        "last": snapshot.last.isoformat(),
+        "sha256": snapshot.sha256,
+    }

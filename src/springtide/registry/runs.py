@@ -8,7 +8,7 @@ from sqlalchemy import delete, insert, select, union
 
 from springtide.domain.errors import NotFound
 from springtide.registry.schema import RUNS, VERSIONS
-from springtide.registry.wire import run_from, to_json
+from springtide.registry.wire import manifest_from, run_from, to_json
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -54,7 +54,9 @@ def list_snapshots(connection: Connection) -> set[tuple[str, int]]:
     """Every version of a lake table that a model version or a run learned from."""
     of_versions = select(VERSIONS.c.lake_table, VERSIONS.c.lake_version)
     of_runs = select(RUNS.c.lake_table, RUNS.c.lake_version).where(RUNS.c.lake_table.is_not(None))
-    return {(row[0], row[1]) for row in connection.execute(union(of_versions, of_runs))}
+    manifests = [manifest_from(text) for text in connection.scalars(select(VERSIONS.c.manifest))]
+    outside = {(one.table, one.version) for manifest in manifests for one in manifest.outside}
+    return outside | {(row[0], row[1]) for row in connection.execute(union(of_versions, of_runs))}
 
 
 def _snapshot(run: Run) -> tuple[str | None, int | None]:

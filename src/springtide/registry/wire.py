@@ -34,6 +34,7 @@ def manifest_from(text: str) -> Manifest:
         "created": _time(raw["created"]),
         "snapshot": _snapshot(raw["snapshot"]),
         "trained_until": _time(raw.get("trained_until")),
+        "outside": tuple(_snapshot(one) for one in raw.get("outside", ())),
     }
     return Manifest(**raw | words)
 

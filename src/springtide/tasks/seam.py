@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -104,8 +105,22 @@ class Task(Protocol[P, F, R]):
     def rows(self, recipe: Any, *, until: datetime | None) -> Filter:
         """Which rows of the table a run needs."""
 
-    def prepare(self, rows: pl.LazyFrame, recipe: Any, *, judged_from: datetime) -> P:
-        """Split into items: no judging item is predicted before `judged_from`, no other outcome comes after it."""
+    def outside(self, recipe: Any) -> Mapping[str, Filter]:
+        """Which rows of which other tables, by name."""
+
+    def prepare(
+        self,
+        rows: pl.LazyFrame,
+        recipe: Any,
+        *,
+        judged_from: datetime,
+        judged_until: datetime | None = None,
+        outside: Mapping[str, pl.LazyFrame] = MappingProxyType({}),
+    ) -> P:
+        """Split into items: no judging item is predicted before `judged_from`, no other outcome comes after it.
+
+        No judging item is predicted at `judged_until` or later, if it is given; their outcomes may come later.
+        """
 
     def fit(self, prepared: P, *, start: Path | None, budget: Budget, progress: Progress) -> F:
         """Train, from the exported model in the folder `start` or from nothing."""
@@ -140,8 +155,16 @@ class Codec(Protocol):
     def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
         """Which series a forecast from the lake needs, and how many of the newest steps of each."""
 
+    def outside(self, signature: Mapping[str, Any]) -> Mapping[str, tuple[Filter, int]]:
+        """Which rows of which other tables, by name, and how many seconds of them up to the newest row."""
+
     def encode(
-        self, signature: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], *, series: Sequence[str] = ()
+        self,
+        signature: Mapping[str, Any],
+        columns: Mapping[str, NDArray[Any]],
+        *,
+        series: Sequence[str] = (),
+        outside: Mapping[str, Mapping[str, NDArray[Any]]] = MappingProxyType({}),
     ) -> Encoded:
         """Turn columns of rows into the graph's inputs, for the named series (all when empty)."""
 

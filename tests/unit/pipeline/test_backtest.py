@@ -57,7 +57,7 @@ def table(tmp_path: Path) -> Table:
 
 def walk(table: Table, *, folds: int, task: Any = TASK, champion: Any = None) -> tuple[list[int], Backtest]:
     *numbers, result = backtest(
-        SETTINGS, task=task, table=table, champion=champion, folds=folds, progress=lambda _advance: None
+        SETTINGS, task=task, tables=lambda _name: table, champion=champion, folds=folds, progress=lambda _advance: None
     )
     assert isinstance(result, Backtest)
     return [number for number in numbers if isinstance(number, int)], result
@@ -96,6 +96,7 @@ def test_model_and_rivals_are_compared_on_the_same_items(table: Table) -> None:
     assert mean.difference is not None
     assert mean.difference.gain > 0.9
     assert mean.difference.p_value < 0.01
+    assert (model.mcs_p_value, mean.mcs_p_value) == (1.0, 0.0)
     assert list(mean.by_group) == ["rows"]
     assert result.notes == ()
 
@@ -113,6 +114,7 @@ def test_a_champion_takes_part_only_in_folds_after_all_it_has_seen(table: Table,
     _, result = walk(table, folds=2, champion=(version, folder))
     standings = {one.name: one for one in result.standings}
     assert standings["m@1"].items == 49
+    assert standings["m@1"].mcs_p_value is None  # it was not asked for all items
     assert standings["model"].items == 98
     (note,) = result.notes
     assert note.startswith("m@1 has seen the window from 2024-01-13 12:00")

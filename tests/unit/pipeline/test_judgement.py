@@ -30,6 +30,15 @@ def champion(seen: datetime | None) -> Version:
     return Version("m", 1, manifest, Verdict(True, "", "better", "loss", 1, 1.0, ()))
 
 
+def sliced(values: list[float]) -> Losses:
+    """Losses at the seconds 0, 1, ... of which every other one is at night."""
+    count = len(values)
+    night = {"night": np.arange(count) % 2}
+    shares = {0.1: 1 / 7, 0.9: 0.95}
+    times, groups = np.arange(count), np.full(count, "a", dtype=np.str_)
+    return Losses("loss", np.array(values), times, groups, slices=night, calibration=shares)
+
+
 def losses(*values: float) -> Losses:
     count = len(values)
     return Losses("loss", np.array(values), np.arange(count), np.full(count, "a", dtype=np.str_))
@@ -80,3 +89,23 @@ def test_the_metrics_of_everyone_are_kept_under_their_names() -> None:
     both = rivals(1.0, mean=2.0)
     found: Mapping[str, Mapping[str, float]] = Rivals(both.challenger, ("m@1", losses(3.0)), both.baselines).metrics()
     assert {name: round(one["loss"], 6) for name, one in found.items()} == {"challenger": 1.0, "mean": 2.0, "m@1": 3.0}
+
+
+def test_the_details_are_columns_with_one_of_each_rival() -> None:
+    everyone = Rivals(sliced([1.0, 2.0] * 60), ("m@1", sliced([2.0, 2.0] * 60)), {"mean": sliced([4.0, 1.0] * 60)})
+    details = everyone.details()
+    assert details["loss"]["starts"] == list(range(0, 120, 2))
+    assert details["loss"]["challenger"] == [1.5] * 60
+    assert details["loss"]["mean"] == [2.5] * 60
+    assert details["calibration"] == {
+        "levels": [0.1, 0.9],
+        **dict.fromkeys(("challenger", "mean", "m@1"), [0.142857, 0.95]),
+    }
+    assert details["skill"] == {"night": {"labels": [0, 1], "items": [60, 60], "mean": [0.75, -1.0], "m@1": [0.5, 0.0]}}
+
+
+def test_a_task_without_slices_has_details_of_its_losses_alone() -> None:
+    details = rivals(1.0, mean=2.0).details()
+    assert set(details["loss"]) == {"starts", "challenger", "mean"}
+    assert details["skill"] == {}
+    assert details["calibration"]["levels"] == []

@@ -426,3 +426,21 @@ def test_the_real_binance_csv_without_volume_comes_in(real_data: Path) -> None:
     batch = bring_one(real_data / "api_samples" / "binance" / "daru_BTCUSDT_1h_jan_feb_2024.csv", now=LATER)
     assert batch.rows.height == 1_033
     assert batch.rows["unique_id"][0] == "BTC/USDT"
+
+
+# --- rows at no fixed step
+
+
+def test_irregular_rows_come_in_as_they_are_and_miss_nothing(tmp_path: Path) -> None:
+    lines = [f"BTC/USDT,{START + timedelta(hours=hour, minutes=7):%Y-%m-%d %H:%M:%S},{hour}" for hour in (0, 8, 9, 13)]
+    batch = bring_one(write(tmp_path / "funding.csv", "unique_id,ds,y", *lines), timeframe="irregular")
+    assert batch.rows["y"].to_list() == [0, 8, 9, 13]
+    assert batch.gaps == ()
+    assert "4 rows at no fixed step" in batch.note
+
+
+def test_an_irregular_row_of_a_time_to_come_is_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.csv", "unique_id,ds,y", "a,2024-01-01 00:07:00,1", "a,2024-01-01 03:00:00,2")
+    batch = bring_one(path, timeframe="irregular", now=START + timedelta(hours=3, seconds=-1))
+    assert batch.rows["y"].to_list() == [1]
+    assert "1 of a time to come" in batch.note

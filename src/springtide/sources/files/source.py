@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["FilesSource"]
 
 STEP_MARK = "files:step_s"
+IRREGULAR = "irregular"  # the timeframe of rows that come when they come: funding rates, events
 
 
 class FilesSource:
@@ -43,7 +44,7 @@ class FilesSource:
     series
         The `unique_id` of files that do not name their series.
     timeframe
-        Length of a step; guessed from the rows when not given.
+        Length of a step, guessed from the rows when not given; `IRREGULAR` for rows that come at no fixed step.
     now
         The clock: a row is brought in only when its step is over.
     """
@@ -61,7 +62,8 @@ class FilesSource:
         self.name = name
         self._path = Path(path)
         self._now = now
-        self._step_s = None if timeframe is None else int(parse_span(timeframe).total_seconds())
+        self._irregular = timeframe == IRREGULAR
+        self._step_s = None if timeframe in (None, IRREGULAR) else int(parse_span(timeframe).total_seconds())
         self._wanted = Wanted(dict(columns or {}), series, self._step_s)
         if unknown := [ours for ours in self._wanted.columns if ours not in OURS]:
             raise SettingsError(
@@ -71,7 +73,7 @@ class FilesSource:
             )
 
     def step_s(self) -> int | None:
-        """Seconds between two rows: from the settings, or after the first batch."""
+        """Seconds between two rows: from the settings, or after the first batch; None where there is no fixed step."""
         return self._step_s
 
     def batches(self, mark: Callable[[str], int | None]) -> Iterator[Batch]:
@@ -84,7 +86,8 @@ class FilesSource:
         BadRows
             For the first file that cannot be read; the files before it were yielded.
         """
-        self._step_s = self._step_s or mark(STEP_MARK)
+        if not self._irregular:
+            self._step_s = self._step_s or mark(STEP_MARK)
         files = self._list_files()
         if not files:
             yield Batch(CANDLES.to_frame(), {}, note=f"no CSV, Parquet, xlsx or zip in {self._path} yet")
@@ -107,6 +110,8 @@ class FilesSource:
     def _batch(self, file: Path, data: bytes, *, digest: str, done: float) -> Batch:
         where = str(file)
         rows, notes = self._read_all(data, name=file.name, where=where)
+        if self._irregular:
+            return self._irregular_batch(rows, notes, file=file, digest=digest, done=done)
         self._step_s = self._find_step(rows, stem=file.name, where=where)
         closed = rows.filter(pl.col(TIME) + timedelta(seconds=self._step_s) <= self._now())
         notes.append(_summary(closed, self._step_s))
@@ -119,6 +124,16 @@ class FilesSource:
             note=f"{file.name}: " + "; ".join(notes),
             done=done,
         )
+
+    def _irregular_batch(
+        self, rows: pl.DataFrame, notes: list[str], *, file: Path, digest: str, done: float
+    ) -> Batch:
+        """Rows without a grid: none is missing, and each is known at its time."""
+        past = rows.filter(pl.col(TIME) <= self._now())
+        notes.append(f"{past.height} rows at no fixed step, {_series(past)}")
+        if ahead := rows.height - past.height:
+            notes.append(f"{ahead} of a time to come: left out")
+        return Batch(rows=past, marks={digest: 1}, note=f"{file.name}: " + "; ".join(notes), done=done)
 
     def _read_all(self, data: bytes, *, name: str, where: str) -> tuple[pl.DataFrame, list[str]]:
         """The rows of all sheets of a file, and one note for each way they were recognised."""
@@ -165,6 +180,9 @@ def _read(file: Path) -> bytes | None:
 
 
 def _summary(rows: pl.DataFrame, step_s: int) -> str:
-    series = rows[SERIES].unique().sort().to_list()
-    named = series[0] if len(series) == 1 else f"{len(series)} series"
-    return f"{rows.height} rows of {format_span(timedelta(seconds=step_s))}, {named}"
+    return f"{rows.height} rows of {format_span(timedelta(seconds=step_s))}, {_series(rows)}"
+
+
+def _series(rows: pl.DataFrame) -> str:
+    names = rows[SERIES].unique().sort().to_list()
+    return names[0] if len(names) == 1 else f"{len(names)} series"

@@ -87,7 +87,7 @@ def fit_scaled_quantiles(windows: Windows) -> ScaledQuantiles:
 def to_target(panel: Panel, items: NDArray[np.int64], changes: NDArray[np.float64]) -> NDArray[np.float64]:
     """From (n, horizon, levels) changes of the level to values of the target."""
     level = panel.level[items][:, None, None] + changes
-    return np.exp(level) if panel.kind == "candles" else level
+    return np.exp(level) if panel.logarithmic else level
 
 
 def _fit_shifted(windows: Windows, shift: Callable[[Windows, NDArray[np.int64]], NDArray[np.float64]]) -> Predictor:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from springtide.domain.errors import BadRows, NotFound, TooFewRows, did_you_mean
 from springtide.domain.rows import CANDLE_VALUES, PLAIN_VALUES, SERIES, TIME, Filter
+from springtide.tasks.forecast.features.build import build_features
+from springtide.tasks.forecast.features.feature import newest_features, reach_of
+from springtide.tasks.forecast.features.joining import join_driver, join_outside, outside_span_s
+from springtide.tasks.forecast.features.spec import FeatureSpec
 from springtide.tasks.forecast.grid import market_of, on_grid
+from springtide.tasks.forecast.surroundings import outside_rows, rows_of
 from springtide.tasks.seam import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from springtide.tasks.forecast.features.feature import Feature, Kind
 
 __all__ = ["ForecastCodec", "interval_columns"]
+
+Grid = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]  # seconds, values, filled
+_EMPTY: Grid = (np.zeros(0, np.int64), np.zeros((0, len(CANDLE_VALUES))), np.zeros(0, np.bool_))
 
 SLACK = 24  # further steps read before the window, so that a gap at its edge is filled as it was in training
 
@@ -27,10 +39,27 @@ class ForecastCodec:
 
     def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
         """Which series, and how many of the newest steps of each."""
-        return Filter(series=tuple(signature["series"])), int(signature["window"]) + SLACK
+        spec, features = _features(signature)
+        drivers = tuple(name for name in spec.drivers if name not in signature["series"])
+        steps = max(int(signature["window"]), reach_of(features))
+        return Filter(series=(*signature["series"], *drivers)), steps + SLACK
+
+    def outside(self, signature: Mapping[str, Any]) -> Mapping[str, tuple[Filter, int]]:
+        """The rows that outside features look at."""
+        spec, _ = _features(signature)
+        step_s = int(signature["step_s"])
+        spans: dict[str, int] = {}
+        for one in spec.outside.values():
+            spans[one.table] = max(spans.get(one.table, 0), outside_span_s(one, step_s=step_s) + SLACK * step_s)
+        return {name: (rows, spans[name]) for name, rows in outside_rows(spec, signature["series"]).items()}
 
     def encode(
-        self, signature: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], *, series: Sequence[str] = ()
+        self,
+        signature: Mapping[str, Any],
+        columns: Mapping[str, NDArray[Any]],
+        *,
+        series: Sequence[str] = (),
+        outside: Mapping[str, Mapping[str, NDArray[Any]]] = MappingProxyType({}),
     ) -> Encoded:
         """Cut the newest window of each series.
 
@@ -41,7 +70,9 @@ class ForecastCodec:
         columns : mapping
             ``unique_id`` (str), ``ds`` (int64 seconds since 1970 UTC) and the value columns, all (n,), in any order.
         series : sequence of str
-            Which series to forecast; all in `columns` when empty.
+            Which series to forecast; all in `columns` when empty, but those that are only drivers of features.
+        outside : mapping
+            By table, columns of its rows: ``unique_id``, ``ds`` and numbers; a table that is not there is not known.
 
         Raises
         ------
@@ -56,7 +87,9 @@ class ForecastCodec:
         names, seconds, values = _read(columns, channels)
         if not len(names):
             raise TooFewRows("there are no rows", where=f"model {signature['model']}", do="send or ingest rows first")
-        wanted = list(series) or sorted(set(names.tolist()))
+        spec, features = _features(signature)
+        drivers = set(spec.drivers) - set(signature["series"])
+        wanted = list(series) or sorted(set(names.tolist()) - drivers)
         if absent := [name for name in wanted if name not in set(names.tolist())]:
             raise NotFound(
                 f"no rows of series {absent[0]!r}",
@@ -64,7 +97,7 @@ class ForecastCodec:
                 do=did_you_mean(absent[0], set(names.tolist())),
             )
         grids = {name: _grid(name, seconds, values, names, signature) for name in sorted(set(names.tolist()))}
-        market = _market(grids, signature)
+        market = _market({name: grid for name, grid in grids.items() if name not in drivers}, signature)
         window = int(signature["window"])
         for name in wanted:
             if (have := len(grids[name][0])) < window:
@@ -79,6 +112,9 @@ class ForecastCodec:
         if signature["kind"] == "candles":
             inputs["market"] = np.stack([market[name][-window:] for name in wanted])
         inputs["cutoff"] = cutoffs
+        if features:
+            rows = [_columns(name, spec, grids, outside, signature) for name in wanted]
+            inputs["features"] = np.stack([newest_features(features, row) for row in rows]).astype(np.float32)
         filled = [int(grids[name][2][-window:].sum()) for name in wanted]
         return Encoded(inputs, {"series": wanted, "cutoffs": cutoffs, "filled_steps": filled})
 
@@ -159,9 +195,41 @@ def _grid(
     return on_grid(times, values[mine], step_s=step_s)
 
 
-def _market(
-    grids: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]], signature: Mapping[str, Any]
-) -> dict[str, NDArray[np.float64]]:
+def _features(signature: Mapping[str, Any]) -> tuple[FeatureSpec, tuple[Feature, ...]]:
+    """The features of a model; models of old have none."""
+    said = msgspec.json.encode(signature.get("features", {}))
+    return _build(said, int(signature["step_s"]), signature["kind"])
+
+
+@lru_cache(maxsize=64)
+def _build(said: bytes, step_s: int, kind: Kind) -> tuple[FeatureSpec, tuple[Feature, ...]]:
+    spec = FeatureSpec.model_validate_json(said)
+    return spec, build_features(spec, step_s=step_s, kind=kind)
+
+
+def _columns(
+    name: str,
+    spec: FeatureSpec,
+    grids: Mapping[str, Grid],
+    outside: Mapping[str, Mapping[str, NDArray[Any]]],
+    signature: Mapping[str, Any],
+) -> dict[str, NDArray[Any]]:
+    """What the features of one series read."""
+    candles = signature["kind"] == "candles"
+    seconds, values, _ = grids[name]
+    columns: dict[str, NDArray[Any]] = {TIME: seconds}
+    columns |= {channel: values[:, place] for place, channel in enumerate(CANDLE_VALUES if candles else PLAIN_VALUES)}
+    for driver in spec.drivers:
+        theirs = grids.get(driver, _EMPTY)
+        target = theirs[1][:, 3 if candles else 0]
+        columns |= join_driver(seconds, driver, driver_seconds=theirs[0], values=target, filled=theirs[2])
+    for fact, one in spec.outside.items():
+        rows = rows_of(outside.get(one.table, {}), one, name)
+        columns |= join_outside(seconds[-1:], rows, fact, one, step_s=int(signature["step_s"]))
+    return columns
+
+
+def _market(grids: Mapping[str, Grid], signature: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:
     """The market's move at each step of each series, from the series at hand."""
     if signature["kind"] != "candles":
         return {}
@@ -175,7 +243,7 @@ def _market(
 
 
 def _check_together(
-    grids: Mapping[str, tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]],
+    grids: Mapping[str, Grid],
     wanted: Sequence[str],
     signature: Mapping[str, Any],
 ) -> None:

@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from springtide.domain.errors import Conflict, ModelRefused
 from springtide.evaluation.parity import TOLERANCE, relative_difference
 from springtide.tasks.forecast.answers import Answers
+from springtide.tasks.forecast.features.spec import FeatureSpec
 from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
 from springtide.tasks.forecast.training import Fitted, WindowTensors
 from springtide.tasks.seam import Exported
@@ -104,8 +105,7 @@ class ExportedForecaster:
     def answer(self, windows: Windows, items: NDArray[np.int64]) -> Answers:
         """Quantiles, and which items are far from what it was trained on; models of old have no doubts."""
         self._check_question(windows, items)
-        mine = windows.recipe.model_copy(update={"window": self.signature["window"]})
-        tensors = WindowTensors.of(replace(windows, recipe=mine), torch.device("cpu"))
+        tensors = WindowTensors.of(self._as_it_sees(windows), torch.device("cpu"))
         parts = []
         for at in range(0, len(items), CHUNK):
             inputs = tensors.inputs(torch.from_numpy(items[at : at + CHUNK]))
@@ -114,6 +114,15 @@ class ExportedForecaster:
         quantiles, *dissimilarity = (np.concatenate(answers) for answers in zip(*parts, strict=True))
         far = dissimilarity[0] > self.signature["doubt_threshold"] if dissimilarity else np.zeros(len(items), np.bool_)
         return Answers(quantiles, far)
+
+    def _as_it_sees(self, windows: Windows) -> Windows:
+        """The same items with the window and the features of this model."""
+        recipe, features = windows.recipe, windows.features
+        spec = FeatureSpec.model_validate(self.signature.get("features", {}))
+        if spec != recipe.features:
+            features = windows.surroundings.features(spec, windows.panel)
+        mine = recipe.model_copy(update={"window": self.signature["window"]})
+        return replace(windows, recipe=mine, features=features)
 
     def _check_question(self, windows: Windows, items: NDArray[np.int64]) -> None:
         """Refuse items that this model was not made for, or that have less history than it sees."""
@@ -165,6 +174,7 @@ def _signature(fitted: Fitted, windows: Windows) -> dict[str, Any]:
         "intervals": list(windows.recipe.intervals),
         "inputs": list(layout.inputs),
         "values": layout.inputs[0],
+        "features": windows.recipe.features.model_dump(mode="json", exclude_defaults=True),
         "output": "quantiles (batch, horizon, levels), in the unit of the target",
         "doubt_threshold": fitted.network.doubt.threshold,
         "layout": layout.facts(),

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from springtide.domain.errors import BadRows, TooFewRows
+from springtide.domain.rows import SERIES
 from springtide.domain.units import format_span, steps_per_day
 from springtide.tasks.forecast.panel import Panel, build_panel
+from springtide.tasks.forecast.surroundings import Features, Surroundings, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    import polars as pl
     from numpy.typing import NDArray
 
     from springtide.tasks.forecast.recipe import ForecastRecipe
@@ -35,8 +38,8 @@ class Windows:
     panel: Panel
     recipe: ForecastRecipe
     season: int
-    features: NDArray[np.float32]  # (rows, features) facts at each row; NaN where one is not known
-    feature_names: tuple[str, ...]
+    features: Features
+    surroundings: Surroundings
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     judging: NDArray[np.int64]
@@ -57,7 +60,14 @@ def season_of(recipe: ForecastRecipe, step_s: int) -> int:
     return steps_per_day(step_s) if step_s < 86_400 else max(1, 604_800 // step_s)
 
 
-def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) -> Windows:
+def split(
+    rows: pl.LazyFrame,
+    recipe: ForecastRecipe,
+    *,
+    judged_from: datetime,
+    judged_until: datetime | None = None,
+    outside: Mapping[str, pl.LazyFrame] = MappingProxyType({}),
+) -> Windows:
     """Cut history into training, validation and judging items.
 
     No outcome of one part is an outcome of another: validation ends a horizon before the first judging item,
@@ -71,6 +81,8 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) 
         Window, horizon and spans.
     judged_from : datetime
         Judging items are predicted at this time or later; no training or validation outcome comes after it.
+    judged_until : datetime, optional
+        Judging items are predicted before this time; their outcomes may come later.
 
     Raises
     ------
@@ -79,9 +91,10 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) 
     BadRows
         If a price never changes, or is not a number.
     """
-    panel = build_panel(rows)
+    panel, surroundings = _read(rows, recipe, outside)
     _check_values(panel, recipe)
     usable, dropped = _usable(panel, recipe)
+    features = surroundings.features(recipe.features, panel)
     times = panel.seconds[usable]
     reach = recipe.horizon * panel.step_s  # from a cutoff to its last outcome
     judged_s = int(judged_from.timestamp())
@@ -91,14 +104,17 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) 
         trained_from = validated_from - reach - recipe.train_period.total_seconds()
     train = usable[(times <= validated_from - reach) & (times >= trained_from)]
     validation = usable[(times >= validated_from) & (times <= judged_s - reach)]
-    judging = usable[(times >= judged_s) & ((times // panel.step_s) % recipe.stride == 0)]
+    judged = (times >= judged_s) & ((times // panel.step_s) % recipe.stride == 0)
+    if judged_until is not None:
+        judged &= times < judged_until.timestamp()
+    judging = usable[judged]
     _check_parts(panel, recipe, judged_from, {"training": train, "validation": validation, "judging": judging})
     return Windows(
         panel=panel,
         recipe=recipe,
         season=season_of(recipe, panel.step_s),
-        features=np.zeros((len(panel.seconds), 0), dtype=np.float32),
-        feature_names=(),
+        features=features,
+        surroundings=surroundings,
         train=train,
         validation=validation,
         judging=judging,
@@ -108,12 +124,23 @@ def split(rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) 
             "series": len(panel.series),
             "rows": len(panel.seconds),
             "filled_rows": int(panel.filled.sum()),
+            "features": len(features.names),
             "training_items": len(train),
             "validation_items": len(validation),
             "judging_items": len(judging),
             "items_left_out_at_gaps": dropped,
         },
     )
+
+
+def _read(
+    rows: pl.LazyFrame, recipe: ForecastRecipe, outside: Mapping[str, pl.LazyFrame]
+) -> tuple[Panel, Surroundings]:
+    """The series to forecast, and what their features read beside them."""
+    drivers = recipe.features.drivers
+    mine = rows.filter(pl.col(SERIES).is_in(recipe.series)) if recipe.series else rows
+    others = build_panel(rows.filter(pl.col(SERIES).is_in(drivers))) if drivers else None
+    return build_panel(mine, logarithmic=recipe.logarithmic), Surroundings(others, {name: columns_of(frame) for name, frame in outside.items()})
 
 
 def _moment(seconds: int) -> datetime:

@@ -41,8 +41,10 @@ class Panel:
         True where the row was missing.
     market : (rows,) float64
         Mean absolute log-return of all series at that time (0 for plain series).
+    logarithmic : bool
+        Whether changes are ratios: always for candles.
     level : (rows,) float64
-        The scale on which changes are added up: log(close), or y itself.
+        The scale on which changes are added up: log(close), y itself, or log(y).
     owner : (rows,) int64
         The index of the series that each row belongs to.
     """
@@ -55,11 +57,12 @@ class Panel:
     values: NDArray[np.float64]
     filled: NDArray[np.bool_]
     market: NDArray[np.float64]
+    logarithmic: bool
     level: NDArray[np.float64] = field(init=False)
     owner: NDArray[np.int64] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "level", np.log(self.target) if self.kind == "candles" else self.target.copy())
+        object.__setattr__(self, "level", np.log(self.target) if self.logarithmic else self.target.copy())
         object.__setattr__(self, "owner", np.repeat(np.arange(len(self.series)), np.diff(self.bounds)))
 
     @property
@@ -68,19 +71,21 @@ class Panel:
         return self.values[:, 3] if self.kind == "candles" else self.values[:, 0]
 
 
-def build_panel(rows: pl.LazyFrame) -> Panel:
+def build_panel(rows: pl.LazyFrame, *, logarithmic: bool = False) -> Panel:
     """Put rows on their grid.
 
     Parameters
     ----------
     rows : LazyFrame
         ``unique_id, ds`` and candle columns or ``y``.
+    logarithmic : bool
+        Whether a plain series is learned on the scale of its logarithm, as candles always are.
 
     Raises
     ------
     BadRows
-        If there is nothing to learn from: no rows, no known value columns, values that are no numbers, prices that are
-        not positive, or times off the grid.
+        If there is nothing to learn from: no rows, no known value columns, values that are no numbers, prices (or
+        values whose logarithm is asked for) that are not positive, or times off the grid.
     """
     names = rows.collect_schema().names()
     kind: Literal["candles", "plain"] = "candles" if set(CANDLE_VALUES) <= set(names) else "plain"
@@ -91,7 +96,7 @@ def build_panel(rows: pl.LazyFrame) -> Panel:
     if frame.height < 2:
         raise BadRows("there are no rows to learn from", where=f"{frame.height} rows", do="ingest rows first")
     step_s = _step(frame)
-    _check(frame, kind, channels, step_s)
+    _check(frame, kind, channels, step_s, logarithmic=logarithmic)
     parts = [
         on_grid(part[TIME].to_numpy(), part.select(channels).to_numpy().astype(np.float64), step_s=step_s)
         for part in frame.partition_by(SERIES, maintain_order=True)
@@ -110,6 +115,7 @@ def build_panel(rows: pl.LazyFrame) -> Panel:
         values=values,
         filled=filled,
         market=market,
+        logarithmic=logarithmic or kind == "candles",
     )
 
 
@@ -123,14 +129,21 @@ def _step(frame: pl.DataFrame) -> int:
     return int(values[np.argmax(counts)])
 
 
-def _check(frame: pl.DataFrame, kind: str, channels: tuple[str, ...], step_s: int) -> None:
+def _check(frame: pl.DataFrame, kind: str, channels: tuple[str, ...], step_s: int, *, logarithmic: bool) -> None:
     """Refuse the first row that no model should learn from."""
     wrong = ~pl.all_horizontal(pl.col(channels).cast(pl.Float64).is_finite().fill_null(value=False))
     if kind == "candles":
         wrong |= pl.any_horizontal(pl.col("open", "high", "low", "close") <= 0) | (pl.col("volume") < 0)
+    elif logarithmic:
+        wrong |= pl.col(channels) <= 0
     off_grid = (pl.col(TIME) - pl.col(TIME).first().over(SERIES)) % step_s != 0
     for condition, what in (
-        (wrong, "values that are not positive numbers" if kind == "candles" else "values that are not numbers"),
+        (
+            wrong,
+            "values that are not positive numbers"
+            if logarithmic or kind == "candles"
+            else "values that are not numbers",
+        ),
         (off_grid, f"a time off the grid of {step_s} s"),
     ):
         bad = frame.filter(condition)

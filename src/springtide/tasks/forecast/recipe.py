@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from springtide.settings.words import Span
+from springtide.tasks.forecast.features.spec import FeatureSpec
 
 __all__ = ["ForecastRecipe"]
 
@@ -22,13 +23,21 @@ class ForecastRecipe(BaseModel):
     ] = ()
     horizon: Annotated[int, Field(ge=1, le=10_000, description="Steps to forecast, in units of the timeframe.")] = 24
     window: Annotated[int, Field(ge=8, le=10_000, description="Past steps the model sees.")] = 168
-    network: Annotated[Literal["lstm", "mixer"], Field(description="The network.")] = "mixer"
+    network: Annotated[Literal["lstm", "mixer", "nhits", "nlinear", "patch"], Field(description="The network.")] = (
+        "mixer"
+    )
     intervals: Annotated[
         tuple[int, ...], Field(min_length=1, description="Central intervals in per cent, beside the median.")
     ] = (50, 80, 90)
     season: Annotated[
         int | None, Field(ge=1, description="Steps of one season; a day (a week for daily rows) when not given.")
     ] = None
+    logarithmic: Annotated[
+        bool,
+        Field(
+            description="Learn ratios of plain series, all of whose values are positive; those of candles always are."
+        ),
+    ] = False
     train_period: Annotated[
         Span | None, Field(description="Length of the sliding training window; all history when not given.")
     ] = None
@@ -43,6 +52,7 @@ class ForecastRecipe(BaseModel):
     ] = None
     max_steps: Annotated[int, Field(ge=0, description="Most optimiser steps of one fit.")] = 3_000
     patience: Annotated[int, Field(ge=1, description="Validation looks without a gain before the training stops.")] = 8
+    features: Annotated[FeatureSpec, Field(description="Facts at the cutoff, beside the window.")] = FeatureSpec()
 
     @field_validator("intervals")
     @classmethod

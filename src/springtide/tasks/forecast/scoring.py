@@ -7,10 +7,24 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from springtide.domain.errors import Conflict
 from springtide.evaluation.losses import Losses
-from springtide.evaluation.scores import coverage, direction_hits, mean_absolute_error, pinball, squared_error
+from springtide.evaluation.scores import (
+    calibration_error,
+    coverage,
+    direction_hits,
+    interval_score,
+    mean_absolute_error,
+    pinball,
+    qlike,
+    shares_below,
+    squared_error,
+)
+from springtide.tasks.forecast.volatility import FLOOR, ewma_volatility
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
     from springtide.tasks.forecast.baselines import Predictor
@@ -19,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["item_scale", "naive_error", "score"]
 
 CHUNK = 4096  # items at a time: bounds the memory
+MOST_VALIDATION_ITEMS = 2000  # from which the factor of a variance forecast is estimated, evenly spread
+DAY_S, HOUR_S = 86_400, 3600
+REGIME_DECAY = 0.97  # of the volatility that says how calm a market is
+REGIMES = (1 / 3, 2 / 3)
 
 
 def score(predictor: Predictor, windows: Windows) -> Losses:
@@ -26,18 +44,23 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
 
     The metrics: ``crps`` (twice the pinball loss), ``mae`` and ``rmse`` of the median in units of the scale, ``mase``
     (Hyndman & Koehler 2006, doi:10.1016/j.ijforecast.2006.03.001), ``coverage_80`` for every interval, ``direction``:
-    the share of steps whose direction the median foretold; about a half is no skill.
+    the share of steps whose direction the median foretold; about a half is no skill. ``interval_score_90`` of the
+    widest interval in units of the scale, ``calibration_error`` over all levels, and for candles ``qlike`` of the
+    variance that the widest interval implies. The slices: ``hour`` of the cutoff (UTC) where a step is shorter than a
+    day, ``regime`` of the volatility then: 0 calm, 1 usual, 2 wild.
     """
     items = windows.judging
     naive = naive_error(windows)
     parts = [_score_chunk(predictor, windows, items[at : at + CHUNK], naive) for at in range(0, len(items), CHUNK)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    values = columns.pop("pinball")
+    values, below, spread = columns.pop("pinball"), columns.pop("below").mean(axis=0), columns.pop("spread")
     means = {name: float(column.mean()) for name, column in columns.items()}
     widest = f"coverage_{windows.recipe.intervals[-1]}"
     metrics = {widest: means.pop(widest), **means}
     metrics["rmse"] = float(np.sqrt(metrics.pop("squared_error")))
     metrics["crps"] = float(2 * values.mean())
+    metrics["calibration_error"] = calibration_error(below, np.array(windows.recipe.levels))
+    metrics |= _qlike(predictor, windows, spread)
     panel = windows.panel
     return Losses(
         name="pinball loss (share of the price)" if panel.kind == "candles" else "pinball loss (scaled as MASE)",
@@ -46,13 +69,16 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
         groups=np.array(panel.series)[panel.owner[items]],
         overlap=(windows.recipe.horizon - 1) // windows.recipe.stride,
         metrics=metrics,
+        step=panel.step_s * windows.recipe.stride,
+        slices=_slices(windows),
+        calibration=dict(zip(windows.recipe.levels, below.tolist(), strict=True)),
     )
 
 
 def _score_chunk(
     predictor: Predictor, windows: Windows, items: NDArray[np.int64], naive: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
-    """Figures of some items, each (n,)."""
+    """Figures of some items, each (n,); ``below`` is (n, levels)."""
     levels = np.array(windows.recipe.levels)
     scale = item_scale(windows, items, naive)
     outcomes = windows.outcomes(items)
@@ -65,10 +91,80 @@ def _score_chunk(
         "direction": direction_hits(windows.panel.target[items], outcomes, median),
         "mae": absolute / scale,
         "squared_error": squared_error(outcomes, median) / scale**2,
+        "below": shares_below(outcomes, quantiles),
+        "spread": _spread(windows, quantiles),
     }
+    widest = windows.recipe.intervals[-1]
+    winkler = interval_score(outcomes, quantiles[:, :, 0], quantiles[:, :, -1], share=widest / 100)
+    found[f"interval_score_{widest}"] = winkler / scale
     for wide, share in enumerate(reversed(windows.recipe.intervals)):
         found[f"coverage_{share}"] = coverage(outcomes, quantiles[:, :, wide], quantiles[:, :, -1 - wide])
     return found
+
+
+def _spread(windows: Windows, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) squared width of the widest interval at the last step, on the level's scale; 0 where it says no variance."""
+    if windows.panel.kind != "candles":
+        return np.zeros(len(quantiles))
+    width: NDArray[np.float64] = np.log(quantiles[:, -1, -1] / quantiles[:, -1, 0])
+    return np.square(np.maximum(width, FLOOR))
+
+
+def _qlike(predictor: Predictor, windows: Windows, spread: NDArray[np.float64]) -> Mapping[str, float]:
+    """The mean QLIKE of candles: realised variance over the horizon against the variance that the `spread` implies.
+
+    Quantiles say a variance only up to the shape of their tails, which is one factor: it is estimated on validation
+    items. Items whose price never moved have no variance to compare.
+    """
+    if windows.panel.kind != "candles":
+        return {}
+    sample = windows.validation[:: max(1, len(windows.validation) // MOST_VALIDATION_ITEMS)]
+    realised, known = _realised_variance(windows, windows.judging), _realised_variance(windows, sample)
+    moved = realised > 0
+    if not moved.any() or not known.any():
+        return {}
+    try:
+        implied = _spread(windows, predictor(windows, sample))
+    except Conflict:  # it sees more history than the validation items have; the judging items, later, have enough
+        return {}
+    factor = float((known / implied).mean())  # the one of the least mean QLIKE
+    return {"qlike": float(qlike(realised[moved], factor * spread[moved]).mean())}
+
+
+def _realised_variance(windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(n,) the sum of squared one-step changes of the level over the horizon of each item."""
+    level = windows.panel.level
+    sums = np.concatenate([[0.0], np.cumsum(np.square(np.diff(level)))])  # sums[i]: changes into the rows up to i
+    variance: NDArray[np.float64] = sums[items + windows.recipe.horizon] - sums[items]
+    return variance
+
+
+def _slices(windows: Windows) -> Mapping[str, NDArray[np.int64]]:
+    """(n,) labels of the judging items."""
+    panel, found = windows.panel, {"regime": _regimes(windows)}
+    if panel.step_s < DAY_S:
+        found["hour"] = panel.seconds[windows.judging] % DAY_S // HOUR_S
+    return found
+
+
+def _regimes(windows: Windows) -> NDArray[np.int64]:
+    """(n,) the third of its series' volatility in training that each judging item's volatility belongs to.
+
+    Series that were not trained on are measured by all others.
+    """
+    panel = windows.panel
+    volatility = ewma_volatility(panel, window=windows.recipe.window, decay=REGIME_DECAY)
+    trained, owner = volatility[windows.train], panel.owner[windows.train]
+    everyone = np.quantile(trained, REGIMES)
+    limits = np.stack(
+        [
+            np.quantile(trained[owner == index], REGIMES) if np.any(owner == index) else everyone
+            for index in range(len(panel.series))
+        ]
+    )
+    of_items = volatility[windows.judging]
+    regimes: NDArray[np.int64] = (of_items[:, None] > limits[panel.owner[windows.judging]]).sum(axis=1)
+    return regimes
 
 
 def item_scale(windows: Windows, items: NDArray[np.int64], naive: NDArray[np.float64]) -> NDArray[np.float64]:

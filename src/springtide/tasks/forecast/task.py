@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +15,8 @@ from springtide.tasks.forecast.items import split
 from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
 from springtide.tasks.forecast.recipe import ForecastRecipe
 from springtide.tasks.forecast.scoring import score
+from springtide.tasks.forecast.seasonal import fit_seasonal_quantiles, has_seasons
+from springtide.tasks.forecast.surroundings import outside_rows
 from springtide.tasks.forecast.training import Fitted, learn_what_is_usual, train
 
 if TYPE_CHECKING:
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    import numpy as np
     import polars as pl
+    from numpy.typing import NDArray
     from pydantic import BaseModel
 
     from springtide.evaluation.losses import Losses
@@ -48,14 +53,26 @@ class ForecastTask:
 
     def rows(self, recipe: ForecastRecipe, *, until: datetime | None) -> Filter:
         """Which rows of the table a run needs."""
-        return Filter(series=recipe.series, end=until)
+        return Filter(series=(*recipe.series, *_drivers(recipe)), end=until)
 
-    def prepare(self, rows: pl.LazyFrame, recipe: ForecastRecipe, *, judged_from: datetime) -> Windows:
+    def outside(self, recipe: ForecastRecipe) -> Mapping[str, Filter]:
+        """Which rows of which other tables the features need."""
+        return outside_rows(recipe.features, recipe.series)
+
+    def prepare(
+        self,
+        rows: pl.LazyFrame,
+        recipe: ForecastRecipe,
+        *,
+        judged_from: datetime,
+        judged_until: datetime | None = None,
+        outside: Mapping[str, pl.LazyFrame] = MappingProxyType({}),
+    ) -> Windows:
         """Cut history into training, validation and judging items, purged by the horizon."""
-        return split(rows, recipe, judged_from=judged_from)
+        return split(rows, recipe, judged_from=judged_from, judged_until=judged_until, outside=outside)
 
     def fit(self, prepared: Windows, *, start: Path | None, budget: Budget, progress: Progress) -> Fitted:
-        """Train from the exported model in `start` when its layout is the same, else from the volatility baseline."""
+        """Train from the exported model in `start` when its layout is the same, else from its baseline."""
         network, layout, graph = self._start(prepared, start, seed=budget.seed)
         learn_what_is_usual(network, prepared)
         fitted = train(prepared, network, layout, budget=budget, progress=progress)
@@ -83,16 +100,28 @@ class ForecastTask:
         return export_forecaster(fitted, prepared, folder, graphs=self.graphs)
 
     def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout, Path | None]:
-        """The champion's network where its layout is the wanted one, else a fresh one at the volatility baseline."""
+        """The champion's network where its layout is the wanted one, else a fresh one at its baseline."""
         if start is not None and (loaded := load_network(start, _layout(prepared, decay=0.0))) is not None:
             return loaded
-        baseline = fit_scaled_quantiles(prepared)
-        layout = _layout(prepared, decay=baseline.decay)
+        layout, table = _fit_layout(prepared)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = build_forecaster(layout, torch.from_numpy(baseline.table))
-        network.observation.scale.fit(torch.from_numpy(prepared.features[prepared.train]))
+            network = build_forecaster(layout, torch.from_numpy(table))
+        network.observation.scale.fit(torch.from_numpy(prepared.features.values[prepared.train]))
         return network, layout, None
+
+
+def _drivers(recipe: ForecastRecipe) -> tuple[str, ...]:
+    """Series that are read but not forecast; none when all series of the table are."""
+    return tuple(name for name in recipe.features.drivers if name not in recipe.series) if recipe.series else ()
+
+
+def _fit_layout(prepared: Windows) -> tuple[Layout, NDArray[np.float64]]:
+    """A fresh network's layout, and the table (horizon, levels) of the baseline that it starts from."""
+    if has_seasons(prepared):
+        return _layout(prepared, decay=0.0), fit_seasonal_quantiles(prepared).table
+    baseline = fit_scaled_quantiles(prepared)
+    return _layout(prepared, decay=baseline.decay), baseline.table
 
 
 def _layout(prepared: Windows, *, decay: float) -> Layout:
@@ -105,5 +134,7 @@ def _layout(prepared: Windows, *, decay: float) -> Layout:
         horizon=recipe.horizon,
         levels=recipe.levels,
         decay=decay,
-        features=prepared.feature_names,
+        features=prepared.features.names,
+        season=prepared.season if has_seasons(prepared) else 1,
+        logarithmic=recipe.logarithmic,
     )

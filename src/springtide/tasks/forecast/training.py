@@ -33,7 +33,7 @@ LOOK_STEPS = 50  # optimiser steps between two looks at the validation items
 MOST_VALIDATION = 2048  # validation items of one look, evenly spread
 USUAL = 2048  # training items that say which inputs are usual, evenly spread
 CHUNK = 1024  # items of one pass without gradients
-BATCH = {"mixer": 256, "lstm": 64}  # windows of one step
+BATCH = {"lstm": 64, "mixer": 256, "nhits": 256, "nlinear": 256, "patch": 128}  # windows of one step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +84,7 @@ class WindowTensors:
             target=torch.from_numpy(np.ascontiguousarray(panel.target)).to(device),
             market=torch.from_numpy(panel.market).to(device),
             seconds=torch.from_numpy(panel.seconds).to(device),
-            features=torch.from_numpy(windows.features).to(device),
+            features=torch.from_numpy(windows.features.values).to(device),
             back=torch.arange(-recipe.window + 1, 1, device=device),
             ahead=torch.arange(1, recipe.horizon + 1, device=device),
             is_candles=panel.kind == "candles",
@@ -129,8 +129,8 @@ def train(
 ) -> Fitted:
     """Minimise the pinball loss on the training items; keep the weights that are best on the validation items.
 
-    Training losses are taken in units of each item's volatility, so that wild times do not drown calm ones; the
-    validation loss is the one that is judged. What is kept is a moving average of the weights, which forgets the
+    Training losses are taken in units of each item's volatility, so that wild times do not drown calm ones (where
+    series have seasons, as they are judged); the validation loss is the one that is judged. What is kept is a moving average of the weights, which forgets the
     noise of single steps. The weights at the start are a candidate too: a network that learns nothing is returned
     as it came. Training stops when validation has not improved for `patience` looks, after `max_steps`, or when the
     time budget is spent.
@@ -193,27 +193,27 @@ class _Objective:
 
     tensors: WindowTensors
     levels: Tensor  # (levels,) float64
-    volatility: Tensor  # (rows,) float64, in the unit of the target
+    unit: Tensor  # (rows,) float64: what training losses are divided by
     scale: Tensor  # (rows,) float64: what judged losses are divided by
     validation: Tensor  # (n,) int64 items
 
     @classmethod
     def of(cls, windows: Windows, layout: Layout, device: torch.device) -> _Objective:
         panel = windows.panel
-        volatility = ewma_volatility(panel, window=layout.window, decay=layout.decay)
         rows = np.arange(len(panel.seconds))
+        scale = np.ascontiguousarray(item_scale(windows, rows, naive_error(windows)))
         looked_at = windows.validation[:: max(1, len(windows.validation) // MOST_VALIDATION)]
         return cls(
             tensors=WindowTensors.of(windows, device),
             levels=torch.tensor(windows.recipe.levels, dtype=torch.float64, device=device),
-            volatility=torch.from_numpy(volatility * (panel.target if panel.kind == "candles" else 1.0)).to(device),
-            scale=torch.from_numpy(np.ascontiguousarray(item_scale(windows, rows, naive_error(windows)))).to(device),
+            unit=torch.from_numpy(scale if layout.season > 1 else _volatility(windows, layout)).to(device),
+            scale=torch.from_numpy(scale).to(device),
             validation=torch.from_numpy(looked_at).to(device),
         )
 
     def training_loss(self, network: Forecaster, items: Tensor) -> Tensor:
-        """The mean loss of a batch, in units of volatility."""
-        return (self._losses(network, items) / self.volatility[items]).mean()
+        """The mean loss of a batch, in units that train well."""
+        return (self._losses(network, items) / self.unit[items]).mean()
 
     def look(self, network: Forecaster) -> float:
         """The mean loss of the validation items, as it is judged."""
@@ -225,6 +225,13 @@ class _Objective:
     def _losses(self, network: Forecaster, items: Tensor) -> Tensor:  # (n,) -> (n,) in the unit of the target
         missed = self.tensors.outcomes(items)[:, :, None] - network.quantiles(*self.tensors.inputs(items))
         return torch.maximum(self.levels * missed, (self.levels - 1) * missed).mean(dim=(1, 2))
+
+
+def _volatility(windows: Windows, layout: Layout) -> NDArray[np.float64]:
+    """(rows,) volatility in the unit of the target."""
+    panel = windows.panel
+    volatility = ewma_volatility(panel, window=layout.window, decay=layout.decay)
+    return volatility * panel.target if panel.logarithmic else volatility
 
 
 def _batches(windows: Windows, layout: Layout, device: torch.device, *, seed: int) -> Iterator[Tensor]:

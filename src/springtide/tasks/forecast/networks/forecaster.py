@@ -12,7 +12,11 @@ from springtide.tasks.forecast.networks.doubt import Dissimilarity
 from springtide.tasks.forecast.networks.head import QuantileHead
 from springtide.tasks.forecast.networks.lstm import Lstm
 from springtide.tasks.forecast.networks.mixer import Mixer
+from springtide.tasks.forecast.networks.nhits import NHits
+from springtide.tasks.forecast.networks.nlinear import NLinear
 from springtide.tasks.forecast.networks.observation import CALENDAR, CandleObservation, Observed, PlainObservation
+from springtide.tasks.forecast.networks.patch import PatchTransformer
+from springtide.tasks.forecast.networks.seasonal import SeasonalHead, SeasonalObservation
 
 __all__ = ["Forecaster", "Layout", "build_forecaster"]
 
@@ -22,12 +26,14 @@ class Layout:
     """All that decides the shape of a network; weights of one layout fit another that is equal."""
 
     kind: Literal["candles", "plain"]
-    network: Literal["lstm", "mixer"]
+    network: Literal["lstm", "mixer", "nhits", "nlinear", "patch"]
     window: int
     horizon: int
     levels: tuple[float, ...]
     decay: float
     features: tuple[str, ...] = ()  # by name, in the order in which they are given
+    season: int = 1  # steps after which a plain series repeats itself; 1 where changes have no season
+    logarithmic: bool = False  # whether ratios of a plain series are learned; those of candles always are
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -45,12 +51,10 @@ class Forecaster(nn.Module):
 
     def __init__(self, layout: Layout, table: Tensor) -> None:
         super().__init__()
-        candles = layout.kind == "candles"
-        observation = CandleObservation if candles else PlainObservation
         self.features = len(layout.features)
-        self.observation = observation(layout.window, layout.decay, self.features)
-        self.body = _body(layout, self.observation.channels, self.observation.facts)
-        self.head = QuantileHead(self.body.features, table, logarithmic=candles)
+        self.observation = _observation(layout)
+        self.body = _body(layout, self.observation)
+        self.head = _head(layout, self.body, table)
         self.doubt = Dissimilarity(self.observation.facts - CALENDAR)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,14 +81,42 @@ class Forecaster(nn.Module):
         return observed.summary[:, :-CALENDAR]
 
 
+Observation = CandleObservation | PlainObservation | SeasonalObservation
+Body = Lstm | Mixer | NHits | NLinear | PatchTransformer
+
+
 def build_forecaster(layout: Layout, table: Tensor | None = None) -> Forecaster:
-    """A fresh network that starts at the volatility baseline `table` (horizon, levels); zeros before weights are loaded."""
+    """A fresh network that starts at the baseline's `table` (horizon, levels); zeros before weights are loaded."""
     if table is None:
         table = torch.zeros(layout.horizon, len(layout.levels))
     return Forecaster(layout, table)
 
 
-def _body(layout: Layout, channels: int, facts: int) -> Mixer | Lstm:
-    if layout.network == "mixer":
-        return Mixer(channels, facts, layout.window)
-    return Lstm(channels, facts)
+def _observation(layout: Layout) -> Observation:
+    if layout.kind == "candles":
+        return CandleObservation(layout.window, layout.decay, len(layout.features))
+    if layout.season > 1:
+        return SeasonalObservation(layout)
+    return PlainObservation(layout.window, layout.decay, len(layout.features), logarithmic=layout.logarithmic)
+
+
+def _body(layout: Layout, observation: Observation) -> Body:
+    channels, facts, length = observation.channels, observation.facts, observation.length
+    match layout.network:
+        case "lstm":
+            return Lstm(channels, facts)
+        case "mixer":
+            return Mixer(channels, facts, length)
+        case "nhits":
+            levels, silent = len(layout.levels), layout.season > 1
+            return NHits(channels, facts, length, horizon=layout.horizon, levels=levels, silent=silent)
+        case "nlinear":
+            return NLinear(channels, facts, length)
+        case "patch":
+            return PatchTransformer(channels, facts, length)
+
+
+def _head(layout: Layout, body: Body, table: Tensor) -> QuantileHead | SeasonalHead:
+    if layout.season > 1:
+        return SeasonalHead(layout, body, table)
+    return QuantileHead(body.features, table, logarithmic=layout.kind == "candles" or layout.logarithmic)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from springtide.tasks.forecast.networks.observation import Observed
 
-__all__ = ["QuantileHead"]
+__all__ = ["QuantileHead", "zero_linear"]
 
 
 class QuantileHead(nn.Module):
@@ -41,9 +41,9 @@ class QuantileHead(nn.Module):
             "distances", table.diff(dim=1).double().clamp_min(1e-9).contiguous()
         )  # (horizon, levels - 1)
         self.register_buffer("root", torch.sqrt(torch.arange(1, horizon + 1, dtype=torch.float64)))
-        self.scale = _zero_linear(features, len(waves))
-        self.location = _zero_linear(features, len(waves))
-        self.shape = _zero_linear(features, levels - 1)
+        self.scale = zero_linear(features, len(waves))
+        self.location = zero_linear(features, len(waves))
+        self.shape = zero_linear(features, levels - 1)
 
     def forward(self, features: Tensor, observed: Observed) -> Tensor:  # -> (batch, horizon, levels) float64
         scale = torch.exp((self.scale(features) @ self.waves).double())  # (batch, horizon)
@@ -58,7 +58,8 @@ class QuantileHead(nn.Module):
         return torch.exp(level) if self.logarithmic else level
 
 
-def _zero_linear(inputs: int, outputs: int) -> nn.Linear:
+def zero_linear(inputs: int, outputs: int) -> nn.Linear:
+    """A layer that says nothing before it is trained."""
     layer = nn.Linear(inputs, outputs)
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

@@ -26,5 +26,5 @@ class Lstm(nn.Module):
         self.features = width + 32
 
     def forward(self, observed: Observed) -> Tensor:  # -> (batch, features)
-        states, _ = self.recurrent(observed.steps)  # (batch, window - 1, width)
+        states, _ = self.recurrent(observed.steps)  # (batch, length, width)
         return torch.cat([states[:, -1], self.facts(observed.summary)], dim=1)

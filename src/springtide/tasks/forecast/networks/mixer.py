@@ -19,10 +19,10 @@ class Mixer(nn.Module):
     Source: Ekambaram et al. 2023 (TSMixer over patches), arXiv:2306.09364; Chen et al. 2023, arXiv:2303.06053.
     """
 
-    def __init__(self, channels: int, facts: int, window: int, *, width: int = 32, layers: int = 2) -> None:
+    def __init__(self, channels: int, facts: int, length: int, *, width: int = 32, layers: int = 2) -> None:
         super().__init__()
-        self.patch = max(1, min(24, (window - 1) // 4))
-        patches = (window - 1) // self.patch
+        self.patch = max(1, min(24, length // 4))
+        patches = length // self.patch
         self.used = patches * self.patch  # the newest rows; a remainder at the far end is left out
         self.embed = nn.Linear(self.patch * channels, width)
         self.facts = nn.Sequential(nn.Linear(facts, width), nn.GELU(), nn.Linear(width, width))

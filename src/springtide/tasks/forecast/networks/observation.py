@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from springtide.tasks.forecast.volatility import FLOOR, decay_weights
 
-__all__ = ["CALENDAR", "SPANS", "CandleObservation", "FeatureScaler", "Observed", "PlainObservation"]
+__all__ = ["CALENDAR", "SPANS", "CandleObservation", "FeatureScaler", "Observed", "PlainObservation", "calendar"]
 
 SPANS = (3, 6, 12, 24, 72)  # steps over which volatility is said, beside the whole window
 DAY_S, WEEK_S = 86_400, 604_800
@@ -19,7 +19,7 @@ EPS = 1e-6
 class Observed(NamedTuple):
     """What a network's body sees, and what the head needs to speak in prices again."""
 
-    steps: Tensor  # (batch, window - 1, channels) float32: each change and its circumstances
+    steps: Tensor  # (batch, length, channels) float32: each change and its circumstances
     summary: Tensor  # (batch, facts) float32: volatility at several time scales, features, calendar
     level: Tensor  # (batch,) float64: log price, or y, at the cutoff
     volatility: Tensor  # (batch,) float64: per step, in units of the level
@@ -74,7 +74,7 @@ class CandleObservation(nn.Module):
         self.spans = _spans(window)
         self.volatility = _Volatility(window, decay)
         self.scale = FeatureScaler(features)
-        self.channels = 6
+        self.length, self.channels = window - 1, 6
         self.facts = 1 + 5 * len(self.spans) + features + CALENDAR
 
     def forward(self, candles: Tensor, market: Tensor, cutoff: Tensor, features: Tensor) -> Observed:
@@ -110,24 +110,25 @@ class CandleObservation(nn.Module):
                 _log(around[:, -span:].mean(dim=1, keepdim=True)),
                 _squash(scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5),
             ]
-        summary = torch.cat([*facts, self.scale(features), _calendar(cutoff)], dim=1)
+        summary = torch.cat([*facts, self.scale(features), calendar(cutoff)], dim=1)
         return Observed(steps, summary, close[:, -1], volatility)
 
 
 class PlainObservation(nn.Module):
     """See a plain series ``y``: its changes and its distance from the last value."""
 
-    def __init__(self, window: int, decay: float, features: int) -> None:
+    def __init__(self, window: int, decay: float, features: int, *, logarithmic: bool) -> None:
         super().__init__()
         self.spans = _spans(window)
         self.volatility = _Volatility(window, decay)
         self.scale = FeatureScaler(features)
-        self.channels = 3
+        self.logarithmic = logarithmic
+        self.length, self.channels = window - 1, 3
         self.facts = 2 * len(self.spans) + features + CALENDAR
 
     def forward(self, values: Tensor, cutoff: Tensor, features: Tensor) -> Observed:
         # values (batch, window, 1); cutoff (batch,) seconds; features (batch, features) float32
-        level = values[:, :, 0]
+        level = torch.log(values[:, :, 0]) if self.logarithmic else values[:, :, 0]
         changes = level[:, 1:] - level[:, :-1]
         volatility = self.volatility(changes)
         scaled = (changes / volatility[:, None]).float()
@@ -139,14 +140,14 @@ class PlainObservation(nn.Module):
                 _log(scaled[:, -span:].square().mean(dim=1, keepdim=True).sqrt()),
                 _squash(scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5),
             ]
-        summary = torch.cat([*facts, self.scale(features), _calendar(cutoff)], dim=1)
+        summary = torch.cat([*facts, self.scale(features), calendar(cutoff)], dim=1)
         return Observed(steps, summary, level[:, -1], volatility)
 
 
 CALENDAR = 6
 
 
-def _calendar(cutoff: Tensor) -> Tensor:
+def calendar(cutoff: Tensor) -> Tensor:
     """(batch, 6): hour of day as two waves, day of week as one."""
     day = (cutoff % DAY_S).float() * (2 * torch.pi / DAY_S)
     week = (cutoff % WEEK_S).float() * (2 * torch.pi / WEEK_S)

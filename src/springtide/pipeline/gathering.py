@@ -1,0 +1,69 @@
+"""The rows that a task asks for, fixed: of the model's table, and of every table outside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import polars as pl
+
+    from springtide.domain.rows import Snapshot
+    from springtide.lake.table import Table
+    from springtide.settings.words import Model
+    from springtide.tasks.seam import Task
+
+__all__ = ["RESOLUTION", "Gathered", "end_of_known", "gather"]
+
+RESOLUTION = timedelta(microseconds=1)  # of the times of rows
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Rows that stay the same however the tables go on; `outside` and `others` by the name of the table."""
+
+    snapshot: Snapshot
+    rows: pl.LazyFrame
+    outside: Mapping[str, Snapshot]
+    others: Mapping[str, pl.LazyFrame]
+
+
+def gather(
+    settings: Model, *, task: Task[Any, Any, Any], tables: Callable[[str], Table], known_at: datetime | None
+) -> Gathered:
+    """Fix what a run learns from; nothing that was not known at `known_at` where it is given.
+
+    Raises
+    ------
+    NotFound
+        If there is no such table or series.
+    TooFewRows
+        If a table has no row of what is asked for.
+    """
+    table = tables(settings.table)
+    until = None if known_at is None else end_of_known(known_at, table.step_s)
+    snapshot = table.snapshot(task.rows(settings.recipe, until=until))
+    outside, others = {}, {}
+    for name, which in task.outside(settings.recipe).items():
+        other = tables(name)
+        outside[name] = other.snapshot(replace(which, end=known_at))
+        others[name] = other.rows(outside[name])
+    return Gathered(snapshot, table.rows(snapshot), outside, others)
+
+
+def end_of_known(moment: datetime, step_s: int | None) -> datetime:
+    """Where a filter of rows ends that lets through only what is known at `moment`.
+
+    A row is named by the time at which its step begins (the open time of a candle), and is known when the step ends:
+    the candle that is open at `moment` is not. Without a grid a row is known just after the time it is named by.
+
+    >>> from datetime import UTC
+    >>> half_past_nine = datetime(2024, 1, 1, 9, 30, tzinfo=UTC)
+    >>> end = end_of_known(half_past_nine, 3600)
+    >>> datetime(2024, 1, 1, 8, tzinfo=UTC) < end < datetime(2024, 1, 1, 9, tzinfo=UTC)
+    True
+    """
+    return moment if step_s is None else moment - timedelta(seconds=step_s) + RESOLUTION
