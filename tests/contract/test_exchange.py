@@ -20,7 +20,8 @@ from polars.testing import assert_frame_equal
 
 from springtide.domain.errors import NotFound, SettingsError, SourceUnavailable
 from springtide.settings import words
-from springtide.sources.exchange import TRIES, ExchangeSource, Pace, _Series
+from springtide.sources.exchange import ExchangeSource, _Series
+from springtide.sources.patience import TRIES, Pace
 from springtide.sources.simulator.market import Market
 from springtide.sources.simulator.misbehaviour import Faults, Misbehaviour
 from springtide.sources.simulator.server import SimulatedExchange, simulated_exchange

@@ -484,6 +484,22 @@ def test_every_snapshot_that_a_version_or_a_run_learned_from_is_listed(registry:
     assert registry.snapshots() == {("binance", 7), ("kraken", 3)}
 
 
+# Calls
+
+
+def test_calls_are_counted_down_to_none_and_a_new_period_begins_anew(registry: Registry) -> None:
+    march = [registry.spend_call("CoinGecko demo", "2024-03", limit=2) for _ in range(4)]
+    assert march == [1, 0, None, None]
+    assert registry.spend_call("CoinGecko demo", "2024-04", limit=2) == 1
+    assert registry.spend_call("Infura", "2024-03", limit=2) == 1
+
+
+def test_a_call_that_was_not_allowed_is_not_counted(registry: Registry) -> None:
+    for _ in range(3):
+        registry.spend_call("CoinGecko demo", "2024-03", limit=1)
+    assert registry.spend_call("CoinGecko demo", "2024-03", limit=5) == 3
+
+
 # Several processes at once
 
 RACE = """
@@ -539,6 +555,44 @@ def test_of_two_processes_that_replace_the_same_champion_exactly_one_wins_and_no
     assert registry.champions() == {"btc": 2 + said.index("won")}
     entries = registry.journal("btc")
     assert [entry.number for entry in entries] == list(range(42, 0, -1))
+
+
+SPEND = """
+import sys
+from springtide.registry.blobs import Blobs
+from springtide.registry.database import open_database
+from springtide.registry.registry import Registry
+url, store, limit = sys.argv[1:]
+registry = Registry(open_database(url), Blobs(store))
+registry.models()
+print("ready", flush=True)
+sys.stdin.readline()
+while (left := registry.spend_call("CoinGecko demo", "2024-03", limit=int(limit))) is not None:
+    print(left)
+"""
+
+
+def test_processes_that_spend_at_once_never_spend_a_call_twice(url: str, registry: Registry, tmp_path: Path) -> None:
+    limit = 60
+    spenders = [
+        subprocess.Popen(
+            [sys.executable, "-c", SPEND, url, str(tmp_path / "unused"), str(limit)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for spender in spenders:
+        assert spender.stdout is not None
+        spender.stdout.readline()
+    for spender in spenders:
+        assert spender.stdin is not None
+        spender.stdin.write("go\n")
+        spender.stdin.flush()
+    left = [int(line) for spender in spenders for line in spender.communicate()[0].split()]
+    assert sorted(left) == list(range(limit))
+    assert registry.spend_call("CoinGecko demo", "2024-03", limit=limit) is None
 
 
 MIGRATE = """

@@ -55,6 +55,20 @@ for turn in range(int(count)):
     registry.retain("btc", 2)
 """
 
+SPENDER = """
+import sys
+from springtide.registry.blobs import Blobs
+from springtide.registry.database import open_database
+from springtide.registry.registry import Registry
+
+registry = Registry(open_database(sys.argv[1]), Blobs(sys.argv[2]))
+registry.models()
+print("ready", flush=True)
+while True:
+    registry.spend_call("CoinGecko demo", "2024-03", limit=10**6)
+    print("sent", flush=True)
+"""
+
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -155,3 +169,22 @@ def test_killed_at_random_moments_nothing_is_half_there_or_there_twice(
         kill(worker)
         check(registry)
     assert len(registry.versions("btc")) > 5
+
+
+def test_a_call_that_was_sent_is_counted_though_its_process_was_killed(
+    url: str, registry: Registry, tmp_path: Path
+) -> None:
+    moments, lives, sent = random.Random(3), 4, 0
+    for _ in range(lives):
+        spender = subprocess.Popen(
+            [sys.executable, "-c", SPENDER, url, str(tmp_path / "models")], stdout=subprocess.PIPE, text=True
+        )
+        assert spender.stdout is not None
+        assert [spender.stdout.readline() for _ in range(2)] == ["ready\n", "sent\n"]
+        time.sleep(moments.uniform(0.0, 0.1))
+        spender.kill()
+        sent += 1 + spender.communicate()[0].count("sent")
+    left = registry.spend_call("CoinGecko demo", "2024-03", limit=10**6)
+    assert left is not None
+    counted = 10**6 - left - 1
+    assert sent <= counted <= sent + lives  # a kill between counting and sending costs a call, never the other way

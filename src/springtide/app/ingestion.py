@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from springtide.domain.errors import NotFound, did_you_mean
-from springtide.settings.words import ExchangeSource, FilesSource, SimulatorSource
+from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, SimulatorSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.rows import Gap
     from springtide.lake.tables import Lake
+    from springtide.sources.budget import CallLedger
     from springtide.sources.seam import Source
 
 __all__ = ["Brought", "ingest", "ingest_file", "sources_of"]
@@ -46,7 +47,7 @@ def ingest(home: Home, source: str, *, now: Callable[[], datetime], told: Callab
             f"there is no source {source!r}", where="springtide.toml", do=did_you_mean(source, home.settings.sources)
         )
     settings = home.settings.sources[source]
-    with _open(source, settings, now=now) as opened:
+    with _open(source, settings, now=now, ledger=home.registry) as opened:
         return _bring(home.lake, opened, settings.table or source, told=told)
 
 
@@ -63,7 +64,7 @@ def ingest_file(
 ) -> Brought:
     """Bring in one file or folder that springtide.toml does not name."""
     settings = FilesSource(kind="files", path=str(path), columns=dict(columns), series=series, timeframe=timeframe)
-    with _open(path.name, settings, now=now) as opened:
+    with _open(path.name, settings, now=now, ledger=home.registry) as opened:
         return _bring(home.lake, opened, table, told=told)
 
 
@@ -99,7 +100,11 @@ def _with_note(notes: tuple[str, ...], note: str) -> tuple[str, ...]:
 
 
 def _open(
-    name: str, settings: ExchangeSource | SimulatorSource | FilesSource, *, now: Callable[[], datetime]
+    name: str,
+    settings: ExchangeSource | CoinGeckoSource | SimulatorSource | FilesSource,
+    *,
+    now: Callable[[], datetime],
+    ledger: CallLedger,
 ) -> AbstractContextManager[Source]:
     """The source behind its settings; what is heavy is imported for the kind that needs it."""
     match settings:
@@ -120,6 +125,10 @@ def _open(
             from springtide.sources.exchange import ExchangeSource as Exchange  # noqa: PLC0415 # ccxt costs 0.5 s
 
             return nullcontext(Exchange(settings, name=name, now=now))
+        case CoinGeckoSource():
+            from springtide.sources.coingecko.source import CoinGeckoSource as CoinGecko  # noqa: PLC0415 # this kind alone
+
+            return nullcontext(CoinGecko(settings, name=name, now=now, ledger=ledger))
         case SimulatorSource():
             return _simulated(name, settings, now=now)
 

@@ -7,22 +7,27 @@ SpringtideError                what, where, do; the HTTP status is on the class
 ├── NotFound             404   no table, model, run, series of that name
 ├── Conflict             409   somebody else changed it first, or it answers another question
 ├── SourceUnavailable    502   an exchange or a service did not answer
+├── CallsUsedUp          429   a service allows no more calls in this month or day
 ├── ModelRefused         409   a model file that is broken or does not reproduce its own answers
 ├── StoreFailed          507   the disk or the object store could not take or give bytes
-└── NotReady             503   nothing to answer with yet
+├── NotReady             503   nothing to answer with yet
+└── Expired              503   a model or its rows are too old to answer from
 """
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
 
 __all__ = [
     "BadRows",
+    "CallsUsedUp",
     "Conflict",
+    "Expired",
     "ModelRefused",
     "NotFound",
     "NotReady",
@@ -43,6 +48,11 @@ class SpringtideError(Exception):
     def __init__(self, what: str, *, where: str, do: str) -> None:
         super().__init__(f"{what}\n  where: {where}\n  do: {do}")
         self.what, self.where, self.do = what, where, do
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a program may want to know besides."""
+        return {}
 
 
 class SettingsError(SpringtideError, ValueError):  # a ValueError, so that pydantic says which key it came from
@@ -81,6 +91,12 @@ class SourceUnavailable(SpringtideError):
     status = 502
 
 
+class CallsUsedUp(SpringtideError):
+    """A service allows no more calls in this month or day."""
+
+    status = 429
+
+
 class ModelRefused(SpringtideError):
     """A model file that is broken or does not reproduce its own answers."""
 
@@ -97,6 +113,21 @@ class NotReady(SpringtideError):
     """Nothing to answer with yet."""
 
     status = 503
+
+
+class Expired(SpringtideError):
+    """A model or its rows are too old to answer from; `since` says from when on."""
+
+    status = 503
+
+    def __init__(self, what: str, *, where: str, do: str, since: datetime | None = None) -> None:
+        super().__init__(what, where=where, do=do)
+        self.since = since
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The state in the word that the lists of models use, and since when."""
+        return {"state": "expired", "since": self.since}
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

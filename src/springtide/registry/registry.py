@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import journal, runs, versions
+from springtide.registry import calls, journal, runs, versions
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
@@ -32,7 +32,7 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """Versions, champions, journal and runs of all models.
+    """Versions, champions, journal and runs of all models, and the calls to services that allow only so many.
 
     `engine` is an opened and migrated database; `blobs` holds the model files. Every method is one transaction, and
     what it writes is either there as a whole or not at all.
@@ -260,6 +260,13 @@ class Registry:
         """Every version of a lake table that a model version or a run learned from; these must be kept."""
         with reading(self._engine) as connection:
             return runs.list_snapshots(connection)
+
+    # Calls
+
+    def spend_call(self, provider: str, period: str, *, limit: int) -> int | None:
+        """Count one call of `limit` to a service in a period, before it is sent; the calls left, None for no call."""
+        with writing(self._engine) as connection:
+            return calls.spend(connection, provider, period, limit)
 
 
 def _draft(

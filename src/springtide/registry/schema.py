@@ -1,4 +1,4 @@
-"""The tables of versions, champions, journal, runs and retention, as the newest migration leaves them."""
+"""The tables of versions, champions, journal, runs, retention and calls, as the newest migration leaves them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-__all__ = ["CHAMPIONS", "HEAD", "JOURNAL", "METADATA", "RETIRED", "REVISION_TABLE", "RUNS", "VERSIONS"]
+__all__ = ["CALLS", "CHAMPIONS", "HEAD", "JOURNAL", "METADATA", "RETIRED", "REVISION_TABLE", "RUNS", "VERSIONS"]
 
-HEAD = "0001"  # the newest file in migrations/; a test holds the two together
+HEAD = "0002"  # the newest file in migrations/; a test holds the two together
 REVISION_TABLE = "springtide_revision"
 METADATA = MetaData()
 
@@ -132,4 +132,13 @@ RUNS = Table(
     Column("run", Text, nullable=False),  # JSON
     Index("springtide_runs_by_model", "model", "started"),
     Index("springtide_runs_by_start", "started"),
+)
+
+CALLS = Table(  # to services that allow so many a month or a day; a row is a period of one of them
+    "springtide_calls",
+    METADATA,
+    Column("provider", String, primary_key=True),
+    Column("period", String, primary_key=True),
+    Column("calls", BigInteger, nullable=False),
+    CheckConstraint("calls >= 1", name="springtide_calls_from_one"),
 )

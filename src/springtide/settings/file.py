@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from springtide.domain.errors import SettingsError, did_you_mean
-from springtide.settings.words import ExchangeSource, FilesSource, Model, Settings, SimulatorSource
+from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, Model, Settings, SimulatorSource
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 __all__ = ["read"]
 
 PREFIX = "SPRINGTIDE_"
-_SOURCES: dict[str, type[BaseModel]] = {"exchange": ExchangeSource, "simulator": SimulatorSource, "files": FilesSource}
+_SOURCES: dict[str, type[BaseModel]] = {
+    "exchange": ExchangeSource,
+    "coingecko": CoinGeckoSource,
+    "simulator": SimulatorSource,
+    "files": FilesSource,
+}
 
 
 def read(path: Path, *, environ: Mapping[str, str], recipes: Mapping[str, type[BaseModel]]) -> Settings:
@@ -132,7 +137,16 @@ def _explain(error: ValidationError, *, path: Path, text: str, above: tuple[str,
     if isinstance(cause := first.get("ctx", {}).get("error"), SettingsError):
         return SettingsError(cause.what, where=where, do=cause.do)
     message = first["msg"].removeprefix("Value error, ")
-    return SettingsError(f"{'.'.join(place)}: {message}", where=where, do=f"change the value {first['input']!r}")
+    return SettingsError(f"{'.'.join(place)}: {message}", where=where, do=_change(first["input"], place))
+
+
+def _change(found: Any, place: tuple[str, ...]) -> str:
+    """What to change; a whole section is never repeated, it may hold a secret."""
+    if isinstance(found, dict) and place[:1] == ("sources",) and len(place) == 2:
+        return f"set kind; {did_you_mean(str(found.get('kind', '')), _SOURCES)}"
+    if isinstance(found, dict) or (isinstance(found, list) and any(isinstance(one, dict) for one in found)):
+        return "correct its keys"
+    return f"change the value {found!r}"
 
 
 def _siblings(place: tuple[str, ...], first: Any) -> set[str]:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import difflib
 import math
 import random
-import re
-import threading
 import time
 from collections import deque
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from itertools import pairwise
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -25,6 +22,15 @@ import polars as pl
 from springtide.domain.errors import NotFound, SettingsError, SourceUnavailable, did_you_mean
 from springtide.domain.rows import CANDLE_VALUES, SERIES, TIME, Gap
 from springtide.sources import candles
+from springtide.sources.patience import (
+    LONGEST_WAIT_S,
+    PASSING,
+    TRIES,
+    Pace,
+    say_shortly,
+    seconds_asked_for,
+    wait_before_retry_s,
+)
 from springtide.sources.seam import Batch
 
 if TYPE_CHECKING:
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 
     from springtide.settings import words
 
-__all__ = ["ExchangeSource", "Pace"]
+__all__ = ["ExchangeSource"]
 
 Candle: TypeAlias = "list[float]"  # open time in ms, open, high, low, close, volume
 Mark: TypeAlias = "Callable[[str], int | None]"
@@ -40,51 +46,7 @@ T = TypeVar("T")
 
 CANDLES_PER_PAGE = 500  # where ccxt does not know an exchange's own limit
 SHARE_OF_RATE = 0.95  # of the allowed rate: a reply that comes early must not push us over it
-TRIES = 6
-LONGEST_WAIT_S = 120.0  # longer than that is for the scheduler, not for a sleeping thread
-WAITS_BEFORE_RETRY_S = (1.0, 60.0)  # the first and the longest; doubled in between
 STUMBLES = (TypeError, ValueError, LookupError, AttributeError)  # of ccxt's parsers over a page that is no answer
-PASSING = {408, 418, 425, 429}  # HTTP statuses below 500 that are worth another try
-
-
-class Pace:
-    """Gives every request its turn: one rate for all threads, and one pause when the exchange asks for it.
-
-    Parameters
-    ----------
-    sleep, timer
-        Both in seconds; `timer` never goes back.
-    """
-
-    def __init__(self, sleep: Callable[[float], None], timer: Callable[[], float]) -> None:
-        self._sleep, self._timer = sleep, timer
-        self._lock = threading.Lock()
-        self._next_s = 0.0
-        self._stopped = False
-
-    def wait(self, cost_s: float) -> None:
-        """Wait for the next turn; the one after it comes `cost_s` later."""
-        with self._lock:
-            turn_s = max(self._next_s, self._timer())
-            self._next_s = turn_s + cost_s
-        self._until(turn_s)
-
-    def pause(self, seconds: float) -> None:
-        """Give no new turn for that long."""
-        with self._lock:
-            until_s = self._timer() + seconds
-            self._next_s = max(self._next_s, until_s)
-        self._until(until_s)
-
-    def stop(self) -> None:
-        """End all waits now: nobody wants the answers any more."""
-        self._stopped = True
-
-    def _until(self, moment_s: float) -> None:
-        while (left_s := moment_s - self._timer()) > 0 and not self._stopped:
-            self._sleep(min(left_s, 1.0))
-        if self._stopped:
-            raise CancelledError
 
 
 @dataclass(slots=True)
@@ -370,19 +332,13 @@ class _Lanes:
                 try:
                     return call(lane.exchange)
                 except (ccxt.BaseError, *STUMBLES) as error:
-                    wait_s = self._wait_s(lane, tried)
+                    asked_s = seconds_asked_for(lane.retry_after, self._now())
+                    wait_s = wait_before_retry_s(tried, asked_s=asked_s, jitter=self._jitter)
                     if tried == TRIES or not _may_pass(error, lane.status) or wait_s > LONGEST_WAIT_S:
                         raise self._give_up(error, lane, what=what, tried=tried, wait_s=wait_s) from None
                 self._pace.pause(wait_s)
         finally:
             self._free.put(lane)
-
-    def _wait_s(self, lane: _Lane, tried: int) -> float:
-        """As long as the exchange asks for; else longer each time, and never quite as long as another client."""
-        asked_s = _seconds(lane.retry_after, self._now())
-        first_s, longest_s = WAITS_BEFORE_RETRY_S
-        own_s = min(longest_s, first_s * 2 ** (tried - 1)) * (0.5 + 0.5 * self._jitter())
-        return own_s if asked_s is None else asked_s
 
     def _give_up(self, error: Exception, lane: _Lane, *, what: str, tried: int, wait_s: float) -> SourceUnavailable:
         """Our words for it; without ccxt's message chained, which holds the whole URL."""
@@ -391,7 +347,7 @@ class _Lanes:
         pause = f" it asked for a pause of {wait_s:.0f} s;" if wait_s > LONGEST_WAIT_S else ""
         host = f" at {urlsplit(self._settings.url).hostname}" if self._settings.url else ""
         return SourceUnavailable(
-            f"{self._settings.exchange} did not {what} after {times}: {status}{_say(error)}",
+            f"{self._settings.exchange} did not {what} after {times}: {status}{say_shortly(error)}",
             where=f"exchange {self._settings.exchange}{host}",
             do=f"{pause} try again later, it goes on where it stopped; check the connection and url".strip(),
         )
@@ -448,31 +404,6 @@ def _may_pass(error: Exception, status: int | None) -> bool:
     if status is None or status < 400:
         return not isinstance(error, ccxt.ExchangeError)
     return status in PASSING or status >= 500
-
-
-def _seconds(retry_after: str | None, now: datetime) -> float | None:
-    """A Retry-After header in seconds: a whole number or a date.
-
-    >>> _seconds("Wed, 21 Oct 2015 07:28:30 GMT", datetime(2015, 10, 21, 7, 28, tzinfo=UTC))
-    30.0
-    >>> _seconds("7", datetime(2015, 10, 21, tzinfo=UTC)), _seconds("soon", datetime(2015, 10, 21, tzinfo=UTC))
-    (7.0, None)
-    """
-    if retry_after is None:
-        return None
-    if retry_after.strip().isdigit():
-        return float(retry_after)
-    try:
-        moment = parsedate_to_datetime(retry_after)
-    except ValueError:  # neither: as if it had not been sent
-        return None
-    return max(0.0, (moment.astimezone(UTC) - now).total_seconds())
-
-
-def _say(error: Exception) -> str:
-    """An error in one short line without addresses: they may hold a password."""
-    text = re.sub(r"\S+://\S+", "", str(error))
-    return f"{type(error).__name__} {' '.join(text.split())[:200]}".strip()
 
 
 def _rows(answer: Any) -> list[Candle]:

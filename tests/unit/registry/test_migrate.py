@@ -38,6 +38,19 @@ def test_the_migrations_lead_to_the_tables_that_the_code_knows(url: str) -> None
     engine.dispose()
 
 
+def test_a_database_of_the_first_revision_gets_what_is_new_and_keeps_what_it_has(url: str) -> None:
+    engine = open_database(url)
+    with writing(engine) as connection:
+        connection.execute(text("DROP TABLE springtide_calls"))
+        connection.execute(text("UPDATE springtide_revision SET version_num = '0001'"))
+        connection.execute(text("INSERT INTO springtide_runs VALUES ('r', 'btc', 'done', 0, NULL, NULL, '{}')"))
+    migrate(url)
+    with reading(engine) as connection:
+        assert compare_metadata(upgrade.context(connection), METADATA) == []
+        assert connection.scalar(text("SELECT id FROM springtide_runs")) == "r"
+    engine.dispose()
+
+
 def test_migrating_again_changes_nothing(url: str, tmp_path: Path) -> None:
     before = (tmp_path / "springtide.db").read_bytes()
     migrate(url)

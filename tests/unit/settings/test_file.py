@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from springtide.cli.init import template
 from springtide.domain.errors import SettingsError
 from springtide.settings.file import read
-from springtide.settings.words import ExchangeSource, FilesSource, Settings, SimulatorSource
+from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, Settings, SimulatorSource
 from springtide.tasks.forecast.recipe import ForecastRecipe
 
 if TYPE_CHECKING:
@@ -67,8 +68,13 @@ baselines = ["last-value"]
 rule = "better"
 judge = "30d"
 first = "always"
+
+[models.btc.expires]
+data = "6h"
+model = "60d"
 """
 MODEL = '[models.btc]\ntask = "forecast"\ntable = "candles"\n'  # three lines
+COINGECKO = '[sources.x]\nkind = "coingecko"\ncoins = ["bitcoin"]\n'  # three lines
 EXCHANGE = '[sources.x]\nkind = "exchange"\nexchange = "binance"\nsymbols = ["BTC/USDT"]\n'  # four lines
 
 
@@ -103,6 +109,7 @@ def test_a_full_file_is_read_into_every_section(file: Path) -> None:
     assert (model.start, model.budget, model.seed) == ("scratch", timedelta(seconds=90), 3)
     assert (model.retrain.cron, model.retrain.new_rows, model.retrain.drift) == ("5 * * * *", 24, True)
     assert (model.gate.rule, model.gate.judge, model.gate.first) == ("better", timedelta(days=30), "always")
+    assert (model.expires.data, model.expires.model) == (timedelta(hours=6), timedelta(days=60))
     assert isinstance(model.recipe, ForecastRecipe)
     assert (model.recipe.horizon, model.recipe.window, model.recipe.network) == (12, 96, "lstm")
     assert model.recipe.train_period == timedelta(days=365)
@@ -177,12 +184,34 @@ MISTAKES = {
     ),
     "a bad span of a model": (MODEL + 'budget = "soon"\n', 4, "'soon' is not a span", "30s, 5m, 1h"),
     "a bad span of a recipe": (MODEL + 'train_period = "1 year"\n', 4, "'1 year' is not a span", "30s, 5m, 1h"),
+    "a limit of age that no row could keep": (
+        MODEL + "[models.btc.expires]\ndata = -1\n",
+        5,
+        "should be greater than",
+        "-1",
+    ),
+    "an age that every new version has": (
+        MODEL + '[models.btc.expires]\nmodel = "90d"\n',
+        1,
+        "every version has expired when it is made",
+        "longer than gate.judge",
+    ),
+    "an unknown limit of age": (
+        MODEL + '[models.btc.expires]\nrows = "6h"\n',
+        5,
+        "key 'rows' is not known",
+        "data, model",
+    ),
     "a bad span of a gate": (MODEL + '[models.btc.gate]\njudge = "90"\n', 5, "'90' is not a span", "30s, 5m, 1h"),
     "a bad span of a source": (EXCHANGE + 'history = "2 y"\n', 5, "'2 y' is not a span", "30s, 5m, 1h"),
     "an unknown task": ('[models.btc]\ntable = "c"\ntask = "forcast"\n', 3, "'forcast'", "did you mean 'forecast'?"),
     "no task": ('[models.btc]\ntable = "c"\n', 1, "a model needs a task", "known: forecast"),
-    "an unknown kind of source": ('[sources.x]\nkind = "exchang"\n', 1, "'exchang'", "'exchang'"),
-    "no kind of source": ('[home]\n[sources.x]\nsymbols = ["A"]\n', 2, "'kind'", "['A']"),
+    "an unknown kind of source": ('[sources.x]\nkind = "exchang"\n', 1, "'exchang'", "did you mean 'exchange'?"),
+    "no kind of source": ('[home]\n[sources.x]\nsymbols = ["A"]\n', 2, "'kind'", "known: coingecko, exchange"),
+    "coins that are no coins": (COINGECKO.replace('["bitcoin"]', "[1]"), 3, "sources.x.coins", "[1]"),
+    "no coins": (COINGECKO.replace('["bitcoin"]', "{}"), 3, "sources.x.coins", "correct its keys"),
+    "an unknown column beside the price": (COINGECKO + 'also = ["cap"]\n', 4, "sources.x.also.0", "'cap'"),
+    "an unknown key of CoinGecko": (COINGECKO + 'plann = "pro"\n', 4, "'plann' is not known", "did you mean 'plan'?"),
     "a value where sections go": ("[home]\n[sources]\nx = 3\n", 3, "sources.x", "3"),
 }
 
@@ -241,6 +270,47 @@ def test_the_environment_overrides_the_file_with_the_type_of_the_key(file: Path)
 def test_the_environment_can_write_a_section_that_the_file_lacks(file: Path) -> None:
     environ = {"SPRINGTIDE_MODELS__ETH__TASK": "forecast", "SPRINGTIDE_MODELS__ETH__TABLE": "candles"}
     assert reading(file, MODEL, environ).models.keys() == {"btc", "eth"}
+
+
+@pytest.mark.parametrize("key", ["CG-hunter2", "2718281828", " CG-hunter2\n"])
+def test_a_key_from_the_environment_is_kept_and_never_shown(file: Path, key: str) -> None:
+    settings = reading(file, COINGECKO, {"SPRINGTIDE_SOURCES__X__KEY": key})
+    source = settings.sources["x"]
+    assert isinstance(source, CoinGeckoSource)
+    assert source.key is not None
+    assert source.key.get_secret_value() == key.strip()
+    assert key.strip() not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+SECRET = "CG-hunter2"
+LEAKS = {
+    # name: (text, variables)
+    "a key of two words": (COINGECKO, {"SPRINGTIDE_SOURCES__X__KEY": f"{SECRET} and more"}),
+    "a list for a key": (f'{COINGECKO}key = ["{SECRET}"]\n', {}),
+    "a section for a key": (f'{COINGECKO}key = {{ demo = "{SECRET}" }}\n', {}),
+    "a key without its source": ("", {"SPRINGTIDE_SOURCES__X__KEY": SECRET}),
+    "a key of an unknown kind of source": ('[sources.x]\nkind = "coingeko"\n', {"SPRINGTIDE_SOURCES__X__KEY": SECRET}),
+    "a mistyped key": (f'{COINGECKO}keyy = "{SECRET}"\n', {}),
+    "a mistake beside a key": (f'{COINGECKO}key = "{SECRET}"\nplan = "free"\n', {}),
+    "a missing key beside a key": (f'[sources.x]\nkind = "coingecko"\nkey = "{SECRET}"\n', {}),
+    "a list of sources": (f'[[sources.x]]\nkind = "coingecko"\nkey = "{SECRET}"\n', {}),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_a_mistake_never_repeats_a_key(leak: str, file: Path) -> None:
+    text, environ = LEAKS[leak]
+    refused = refusal(file, text, environ)
+    assert "sources.x" in refused.where
+    assert SECRET not in "".join(traceback.format_exception(refused))
+
+
+def test_coins_that_are_listed_give_their_ids_to_their_series(file: Path) -> None:
+    named = reading(file, '[sources.x]\nkind = "coingecko"\ncoins = { "BTC/USD" = "bitcoin" }\n').sources["x"]
+    listed = reading(file, COINGECKO).sources["x"]
+    assert isinstance(named, CoinGeckoSource)
+    assert isinstance(listed, CoinGeckoSource)
+    assert (named.coins, listed.coins) == ({"BTC/USD": "bitcoin"}, {"bitcoin": "bitcoin"})
 
 
 def test_variables_of_other_programs_and_without_a_section_change_nothing(file: Path) -> None:

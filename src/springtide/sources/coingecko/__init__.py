@@ -1,0 +1,1 @@
+"""CoinGecko: prices and candles of coins, on a budget of calls."""
