@@ -93,8 +93,8 @@ def quantile(last_close: float, drift: float, step: int, level: int) -> float:
     return last_close * (1 + drift + 0.01 * step * (level - len(LEVELS) // 2))
 
 
-def graph(drift: float, *, window: int = WINDOW) -> bytes:
-    """An ONNX graph with the inputs and the output of an exported forecaster."""
+def graph(drift: float, *, window: int = WINDOW, outputs: Sequence[str] = ("quantiles",)) -> bytes:
+    """An ONNX graph with the inputs and the outputs of an exported forecaster; the dissimilarity is a hundredth of the close."""
     steps, levels = np.arange(1, HORIZON + 1), np.arange(len(LEVELS)) - len(LEVELS) // 2
     factors = 1 + drift + 0.01 * steps[:, None] * levels
     constants = {
@@ -102,20 +102,25 @@ def graph(drift: float, *, window: int = WINDOW) -> bytes:
         "ends": np.array([window, 4]),
         "axes": np.array([1, 2]),
         "factors": factors[None],
+        "flat": np.array([-1]),
+        "hundred": np.array([100.0]),
     }
     inputs = [
         helper.make_tensor_value_info("candles", TensorProto.DOUBLE, ["batch", window, 5]),
         helper.make_tensor_value_info("market", TensorProto.DOUBLE, ["batch", window]),
         helper.make_tensor_value_info("cutoff", TensorProto.INT64, ["batch"]),
     ]
-    outputs = [helper.make_tensor_value_info("quantiles", TensorProto.DOUBLE, ["batch", HORIZON, len(LEVELS)])]
+    shapes: dict[str, list[str | int]] = {"quantiles": ["batch", HORIZON, len(LEVELS)], "dissimilarity": ["batch"]}
+    forms = [helper.make_tensor_value_info(name, TensorProto.DOUBLE, shapes[name]) for name in outputs]
     nodes = [
         helper.make_node("Slice", ["candles", "starts", "ends", "axes"], ["last"]),
         helper.make_node("Mul", ["last", "factors"], ["quantiles"]),
+        helper.make_node("Reshape", ["last", "flat"], ["closes"]),
+        helper.make_node("Div", ["closes", "hundred"], ["dissimilarity"]),
     ]
     tensors = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     model = helper.make_model(
-        helper.make_graph(nodes, "small", inputs, outputs, tensors),
+        helper.make_graph(nodes, "small", inputs, forms, tensors),
         opset_imports=[helper.make_opsetid("", 18)],
         ir_version=9,
     )
@@ -123,11 +128,20 @@ def graph(drift: float, *, window: int = WINDOW) -> bytes:
     return model.SerializeToString()
 
 
-def export(folder: Path, drift: float, *, wrong_probe: bool = False, window: int = WINDOW) -> Path:
+def export(
+    folder: Path,
+    drift: float,
+    *,
+    wrong_probe: bool = False,
+    window: int = WINDOW,
+    outputs: Sequence[str] = ("quantiles",),
+    doubt_threshold: float | None = None,
+) -> Path:
     """The files of an exported model."""
     folder.mkdir(parents=True)
-    (folder / "model.onnx").write_bytes(graph(drift, window=window))
-    (folder / "signature.json").write_text(json.dumps(SIGNATURE | {"window": window}))
+    (folder / "model.onnx").write_bytes(graph(drift, window=window, outputs=outputs))
+    doubt = {} if doubt_threshold is None else {"doubt_threshold": doubt_threshold}
+    (folder / "signature.json").write_text(json.dumps(SIGNATURE | {"window": window} | doubt))
     random = np.random.default_rng(0)
     feeds: dict[str, Any] = {
         "candles": random.uniform(90, 110, (3, window, 5)),
@@ -135,8 +149,11 @@ def export(folder: Path, drift: float, *, wrong_probe: bool = False, window: int
         "cutoff": np.arange(3) * STEP_S,
     }
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    answers = session.run(None, feeds)[0] * (1.001 if wrong_probe else 1.0)
-    np.savez(folder / "probe.npz", out_0=answers, **{f"in_{name}": value for name, value in feeds.items()})
+    answers = [answer * (1.001 if wrong_probe else 1.0) for answer in session.run(None, feeds)]
+    probe = {f"out_{place}": answer for place, answer in enumerate(answers)}
+    np.savez(
+        folder / "probe.npz", allow_pickle=False, **probe, **{f"in_{name}": value for name, value in feeds.items()}
+    )
     return folder
 
 
@@ -155,13 +172,24 @@ class World:
     folder: Path
     config: Path
 
-    def publish(self, drift: float, *, model: str = "btc", judged: Verdict | None = None, **how: Any) -> Version:
+    def publish(
+        self,
+        drift: float,
+        *,
+        model: str = "btc",
+        judged: Verdict | None = None,
+        trained_until: datetime | None = None,
+        **how: Any,
+    ) -> Version:
         """A new version of a model."""
         run = f"run-{len(self.home.registry.versions(model)) + 1}-{model}"
         files = export(self.folder / "exports" / run, drift, **how)
         snapshot = self.home.lake.table("candles").snapshot(Filter(series=SERIES))
         signature = json.loads((files / "signature.json").read_text())
-        manifest = Manifest(model, "forecast", run, NOW, "code", snapshot, {}, signature, {"pinball": 0.01})
+        metrics = {"pinball": 0.01}
+        manifest = Manifest(
+            model, "forecast", run, NOW, "code", snapshot, {}, signature, metrics, trained_until=trained_until
+        )
         return self.home.registry.publish(manifest, files, judged or verdict())
 
     def promote(self, version: Version) -> JournalEntry:
@@ -182,10 +210,13 @@ class World:
         return next((self.folder / "var" / "models").rglob(version.manifest.files[name]))
 
 
-def make_world(folder: Path, *, poll_s: float = 0.05) -> World:
-    """A home in `folder` with a hundred hours of two series, and no version yet."""
+def make_world(folder: Path, *, poll_s: float = 0.05, expires: str = "") -> World:
+    """A home in `folder` with a hundred hours of two series, and no version yet; `expires` holds limits of age as TOML."""
     config = folder / "springtide.toml"
-    config.write_text(SETTINGS.format(folder=folder, poll_s=poll_s))
+    config.write_text(
+        SETTINGS.format(folder=folder, poll_s=poll_s)
+        + f'[models.btc.gate]\njudge = "1d"\n[models.btc.expires]\n{expires}\n'
+    )
     home = open_home(read_settings(config, environ={}))
     home.lake.open("candles", step_s=STEP_S).write(candles())
     return World(home, folder, config)

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
-from tests.serving_world import HORIZON, ROWS, SERIES, WINDOW, World, candles, make_world
+from tests.serving_world import HORIZON, ROWS, SERIES, START, WINDOW, World, candles, make_world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -272,6 +273,28 @@ def test_a_server_without_a_champion_starts_says_that_it_is_not_ready_and_become
         until = time.monotonic() + 10
         while client.get("/readyz").status_code != 200:
             assert time.monotonic() < until
+
+
+def test_what_has_expired_is_refused_until_new_rows_come(tmp_path: Path) -> None:
+    world = make_world(tmp_path, poll_s=0.02, expires='data = "6h"')  # its rows are of January 2024
+    world.promote(world.publish(0.0))
+    with running(world) as (client, _):
+        [card] = client.get("/v1/models").json()
+        assert (card["state"], card["expires_at"]) == ("expired", "2024-01-05T10:00:00Z")
+        problem = client.get(FORECAST, params={"series": BTC})
+        assert (problem.status_code, problem.json()["state"]) == (503, "expired")
+        assert "springtide ingest" in problem.json()["do"]
+        assert len(client.post("/v1/models/btc/predict", json={"rows": rows()}).json()["forecast"]) == HORIZON
+        assert client.get("/readyz").json()["expired"] == ["btc"]
+        closed = int((datetime.now(UTC) - START) / timedelta(hours=1))
+        world.home.lake.table("candles").write(candles(ROWS, first=closed - ROWS, series=(BTC,)))
+        until = time.monotonic() + 10
+        while (answer := client.get(FORECAST)).status_code != 200:
+            assert time.monotonic() < until
+        states = {series: one["state"] for series, one in answer.json()["states"].items()}
+        assert states == {BTC: "serving", SERIES[1]: "expired"}
+        assert {line["unique_id"] for line in answer.json()["forecast"]} == {BTC}
+        assert client.get("/v1/models/btc").json()["state"] == "serving"
 
 
 def test_a_stopped_server_finishes_what_it_has_begun_and_exits_cleanly(tmp_path: Path) -> None:

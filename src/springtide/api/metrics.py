@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from datetime import datetime
 
     from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -58,9 +59,9 @@ class Metrics:
             if seconds <= bound:
                 self._buckets[route, bound] += 1
 
-    def render(self, shelf: Shelf) -> str:
-        """All counts as text, with what the shelf says of its models."""
-        return "\n".join([*self._request_lines(), *_model_lines(shelf)]) + "\n"
+    def render(self, shelf: Shelf, *, at: datetime) -> str:
+        """All counts as text, with what the shelf says of its models at that time."""
+        return "\n".join([*self._request_lines(), *_model_lines(shelf), *_expiry_lines(shelf, at)]) + "\n"
 
     def _request_lines(self) -> Iterator[str]:
         yield from _head("springtide_requests_total", "counter", "Requests answered.")
@@ -88,6 +89,20 @@ def _model_lines(shelf: Shelf) -> Iterator[str]:
     yield from _head("springtide_model_refusals_total", "counter", "Versions refused since the server started.")
     for name, place in shelf.places.items():
         yield f"springtide_model_refusals_total{_labels(model=name)} {place.refusals}"
+
+
+def _expiry_lines(shelf: Shelf, at: datetime) -> Iterator[str]:
+    answering = {name: place.live.now for name, place in shelf.places.items() if place.live.now is not None}
+    name = "springtide_model_expires_timestamp_seconds"
+    yield from _head(name, "gauge", "When the model answers no more if nothing new comes; absent without a limit.")
+    for model, now in answering.items():
+        if (end := now.expires_at()) is not None:
+            yield f"{name}{_labels(model=model)} {end.timestamp():.0f}"
+    name = "springtide_model_expired_series"
+    yield from _head(name, "gauge", "Series that are not answered because the model or their rows are too old.")
+    for model, now in answering.items():
+        expired = sum(now.state(series, at) == "expired" for series in now.forecasts)
+        yield f"{name}{_labels(model=model)} {expired}"
 
 
 def _head(name: str, kind: str, words: str) -> tuple[str, str]:

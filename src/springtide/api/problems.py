@@ -9,6 +9,7 @@ import logging
 import secrets
 from difflib import get_close_matches
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from litestar import Request, Response
@@ -33,7 +34,9 @@ AnyRequest = Request[Any, Any, Any]
 def _of_ours(request: AnyRequest, error: SpringtideError) -> Response[dict[str, Any]]:
     if error.status >= 500:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
-    return _problem(type(error).__name__, error.status, what=error.what, where=error.where, do=error.do)
+    return _problem(
+        type(error).__name__, error.status, what=error.what, where=error.where, do=error.do, facts=error.facts
+    )
 
 
 def _of_http(request: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:
@@ -79,7 +82,14 @@ def _reason(extra: Mapping[str, Any]) -> str:
 
 
 def _problem(
-    kind: str, status: int, *, what: str, where: str, do: str, headers: dict[str, str] | None = None
+    kind: str,
+    status: int,
+    *,
+    what: str,
+    where: str,
+    do: str,
+    facts: Mapping[str, Any] = MappingProxyType({}),
+    headers: dict[str, str] | None = None,
 ) -> Response[dict[str, Any]]:
-    content = {"type": f"/docs#{kind}", "title": what, "status": status, "where": where, "do": do}
+    content = {"type": f"/docs#{kind}", "title": what, "status": status, "where": where, "do": do, **facts}
     return Response(content, status_code=status, media_type="application/problem+json", headers=headers)

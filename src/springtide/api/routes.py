@@ -34,7 +34,7 @@ def healthz() -> dict[str, str]:
 
 @get("/readyz", sync_to_thread=False, tags=["server"])
 def readyz(answers: Asked) -> Response[Any]:
-    """Ready: at least one champion is loaded. Lists the models that serve, and those that are missing."""
+    """Ready: at least one champion is loaded, be it expired. Lists the models that serve, have expired and are missing."""
     try:
         return Response({"status": "ready", **answers.ready()})
     except NotReady as error:
@@ -46,18 +46,18 @@ def readyz(answers: Asked) -> Response[Any]:
 @get("/metrics", sync_to_thread=False, media_type=MediaType.TEXT, tags=["server"])
 def metrics(answers: Asked, counts: NamedDependency[Metrics]) -> str:
     """Counts for Prometheus."""
-    return counts.render(answers.shelf)
+    return counts.render(answers.shelf, at=answers.clock())
 
 
 @get("/v1/models", sync_to_thread=False, tags=["models"])
 def models(answers: Asked) -> list[Any]:
-    """The models, each with what serves."""
+    """The models, each with its state (serving, expired, refused, empty) and what serves."""
     return answers.models()
 
 
 @get("/v1/models/{name:str}", sync_to_thread=True, tags=["models"])
 def model(answers: Asked, name: FromPath[str]) -> dict[str, Any]:
-    """One model: its settings, what serves, what was refused, how fresh its rows are."""
+    """One model: state, settings, what serves, what was refused, how fresh its rows are, the state of each series."""
     return answers.model(name)
 
 
@@ -80,7 +80,7 @@ def forecast(
     series: SeriesNames = None,
     format: Format = "records",  # noqa: A002 - the query's own word
 ) -> dict[str, Any]:
-    """What the champion says now, from the newest rows of the table."""
+    """What the champion says now, from the newest rows of the table; 503 when they or the champion have expired."""
     return _shaped(answers.forecast(name, series or ()), format)
 
 
@@ -91,7 +91,7 @@ def predict(
     data: JSONBody[PredictBody],
     format: Format = "records",  # noqa: A002 - the query's own word
 ) -> dict[str, Any]:
-    """What the champion says of the rows in the request."""
+    """What the champion says of the rows in the request, of any age; 503 when the champion has expired."""
     rows = data.columns if data.rows is None else data.rows
     if rows is None or (data.rows is not None and data.columns is not None):
         raise BadRows("the body has to hold rows or columns", where=f"rows sent to model {name}", do="send one of them")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.model import JournalEntry, Version
     from springtide.domain.run import Run
-    from springtide.serving.live import Answer, Model
+    from springtide.serving.live import Answer, Answering, Model
     from springtide.serving.shelf import Place
 
 __all__ = ["Answers", "watch"]
@@ -52,24 +52,31 @@ class Answers:
     # what there is
 
     def ready(self) -> dict[str, list[str]]:
-        """The models that serve, and those that do not yet; raises `NotReady` when none does."""
-        serving = [name for name, place in self.shelf.places.items() if place.live.now is not None]
-        missing = [name for name in self.shelf.places if name not in serving]
-        if not serving:
+        """The models that serve, those that have expired and those that are missing; raises `NotReady` when all are.
+
+        An expired model is loaded and is asked to say so: a server that has nothing else is ready all the same.
+        """
+        at = self.clock()
+        states = {name: place.state(at) for name, place in self.shelf.places.items()}
+        serving = [name for name, state in states.items() if state == "serving"]
+        expired = [name for name, state in states.items() if state == "expired"]
+        missing = [name for name in states if name not in serving and name not in expired]
+        if not serving and not expired:
             raise NotReady(
                 f"no model serves yet; missing: {', '.join(missing) or 'none is configured'}",
                 where="springtide.toml, [models]",
                 do=f"run `springtide retrain {missing[0]}`" if missing else "add a [models.NAME] section",
             )
-        return {"serving": serving, "missing": missing}
+        return {"serving": serving, "expired": expired, "missing": missing}
 
     def models(self) -> list[dict[str, Any]]:
-        """The models of the settings, each with what serves."""
-        return [self._card(place) for place in self.shelf.places.values()]
+        """The models of the settings, each with its state and what serves."""
+        at = self.clock()
+        return [self._card(place, at) for place in self.shelf.places.values()]
 
     def model(self, name: str) -> dict[str, Any]:
         """One model: its settings, what serves, what was refused, and how fresh its rows are."""
-        place = self.shelf.place(name)
+        place, at = self.shelf.place(name), self.clock()
         now = place.live.now
         serving: dict[str, Any] | None = None
         if now is not None:
@@ -85,7 +92,7 @@ class Answers:
                 "signature": manifest.signature,
                 "verdict": version.verdict,
             }
-        return self._card(place) | {
+        return self._card(place, at) | {
             "champion": self.home.registry.champions().get(name),
             "serving": serving,
             "settings": place.settings.model_dump(mode="json"),
@@ -93,6 +100,7 @@ class Answers:
             if now is None or now.rows is None
             else {"table": now.rows.table, "version": now.rows.version, "newest": _newest(now.rows.columns[TIME])},
             "rows_problem": place.rows_problem,
+            "states": {} if now is None else _states(now, tuple(now.forecasts), at),
             "swaps": place.live.swaps,
             "refusals": place.refusals,
         }
@@ -131,39 +139,56 @@ class Answers:
     def forecast(self, name: str, series: Sequence[str] = ()) -> dict[str, Any]:
         """What the champion says of these series (all it knows when none is named), from the newest rows of the table.
 
-        The forecast itself was worked out when the rows came; this only looks it up.
+        The forecast itself was worked out when the rows came; this only looks it up. Whether model and rows are too old is
+        a matter of now: a series that has expired is left out of a question about all, and refused when it is named.
+
+        Raises
+        ------
+        Expired
+            If the model, or the rows of a named series or of all, are too old.
         """
-        place = self.shelf.place(name)
+        place, at = self.shelf.place(name), self.clock()
         now = place.now
-        asked = tuple(dict.fromkeys(series)) or now.answered() or tuple(now.forecasts)
-        answers = now.forecast(asked)
-        return self._answer(place, now.model, answers, asked, rows_from="lake", left_out={} if series else now.faults())
+        asked = tuple(dict.fromkeys(series)) or now.answered(at) or tuple(now.forecasts)
+        answers = now.forecast(asked, at)
+        left_out = {} if series else now.faults(at)
+        answer = self._answer(place, now.model, answers, asked, at=at, rows_from="lake", left_out=left_out)
+        return answer | {"states": _states(now, asked if series else tuple(now.forecasts), at)}
 
     def predict(self, name: str, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> dict[str, Any]:
         """What the champion says of rows that the caller brings: a list of records, or a mapping of columns.
 
-        ``ds`` is a time with its zone (RFC 3339 when it is text), or seconds since 1970 UTC.
+        ``ds`` is a time with its zone (RFC 3339 when it is text), or seconds since 1970 UTC. Rows may be of any age: who
+        brings old ones wants to know what the model says of them. Only the model's own age counts.
 
         Raises
         ------
+        Expired
+            If the model is too old.
         BadRows
             If a row lacks a column, or holds what is no time or no number.
         TooFewRows
             If a series is shorter than the model's window.
         """
-        place = self.shelf.place(name)
-        model = place.now.model
+        place, at = self.shelf.place(name), self.clock()
+        now = place.now
+        now.check_age(at)
+        model = now.model
         columns = columns_of_request(rows, where=f"rows sent to model {name}")
-        answer = model.predict(columns)
+        answer = model.predict(columns, outside=now.rows.outside if now.rows else {})  # of other tables the lake knows
         asked = tuple(dict.fromkeys(answer.columns[SERIES]))
-        return self._answer(place, model, [answer], asked, rows_from="request")
+        return self._answer(place, model, [answer], asked, at=at, rows_from="request")
 
     def infer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """Run the bare graph: tensors in and out, as the Open Inference Protocol (version 2) writes them.
 
+        Raises `Expired` when the model is too old.
+
         Source: https://github.com/kserve/open-inference-protocol
         """
-        model = self.shelf.place(name).now.model
+        now = self.shelf.place(name).now
+        now.check_age(self.clock())
+        model = now.model
         feeds = {tensor["name"]: array_of(tensor, where=f"inputs sent to model {name}") for tensor in request["inputs"]}
         outputs = dict(zip((form.name for form in model.session.outputs), model.session.run(feeds), strict=True))
         wanted = [output["name"] for output in request.get("outputs") or ()] or list(outputs)
@@ -226,10 +251,12 @@ class Answers:
                 do=did_you_mean(name, {*self.shelf.places, *known}),
             )
 
-    def _card(self, place: Place) -> dict[str, Any]:
+    def _card(self, place: Place, at: datetime) -> dict[str, Any]:
         now = place.live.now
         return {
             "model": place.name,
+            "state": place.state(at),
+            "expires_at": None if now is None else now.expires_at(),
             "task": place.settings.task,
             "table": place.settings.table,
             "series": [] if now is None else list(now.forecasts or now.model.series),
@@ -246,12 +273,14 @@ class Answers:
         answers: Sequence[Answer],
         asked: Sequence[str],
         *,
+        at: datetime,
         rows_from: str,
         left_out: Mapping[str, str] = MappingProxyType({}),
     ) -> dict[str, Any]:
         version = model.version
         snapshot = version.manifest.snapshot
         cutoff = max(answer.columns["cutoff"][-1] for answer in answers) if answers else None
+        doubt = _doubt(model, answers)
         return {
             "model": place.name,
             "version": version.number,
@@ -260,7 +289,8 @@ class Answers:
             "rows_from": rows_from,
             "run": version.manifest.run,
             "verdict": version.verdict.reason,
-            "warning": self._warning(place, model, answers, left_out),
+            "warning": self._warning(place, model, answers, doubt, at=at, left_out=left_out),
+            "doubt": doubt,
             "snapshot": {
                 "table": snapshot.table,
                 "version": snapshot.version,
@@ -273,7 +303,14 @@ class Answers:
         }
 
     def _warning(
-        self, place: Place, model: Model, answers: Sequence[Answer], left_out: Mapping[str, str]
+        self,
+        place: Place,
+        model: Model,
+        answers: Sequence[Answer],
+        doubt: Mapping[str, Mapping[str, Any]],
+        *,
+        at: datetime,
+        left_out: Mapping[str, str],
     ) -> str | None:
         """All that a reader of the forecast should know before trusting it, in one text."""
         said = [model.warning] if model.warning else []
@@ -288,21 +325,48 @@ class Answers:
                 for series, steps in answer.filled_steps.items()
                 if steps
             ]
-            said += self._staleness(model, answer)
+            said += _staleness(model, answer, at)
+        said += [
+            f"{series}: the input is far from what the model was trained on ({one['dissimilarity']:.3g}, usual is below "
+            f"{one['threshold']:.3g})"
+            for series, one in doubt.items()
+            if one["doubtful"]
+        ]
         return "; ".join(said) or None
 
-    def _staleness(self, model: Model, answer: Answer) -> list[str]:
-        step_s = model.signature.get("step_s")
-        if step_s is None:
-            return []
-        limit, now = timedelta(seconds=STALE_STEPS * step_s), self.clock()
-        newest = dict(zip(answer.columns[SERIES], answer.columns["cutoff"], strict=True))
-        return [
-            f"{series}: the newest row is of {cutoff:%Y-%m-%d %H:%M} UTC, over {STALE_STEPS} steps of "
-            f"{format_span(timedelta(seconds=step_s))} ago"
-            for series, cutoff in newest.items()
-            if now - cutoff > limit
-        ]
+
+def _states(now: Answering, series: Sequence[str], at: datetime) -> dict[str, dict[str, Any]]:
+    """Of each series whether it is answered, and until when if nothing new comes."""
+    return {one: {"state": now.state(one, at), "expires_at": now.expires_at(one)} for one in series}
+
+
+def _doubt(model: Model, answers: Sequence[Answer]) -> dict[str, dict[str, Any]]:
+    """How far the input of each series is from the training items, and from where on that is doubtful.
+
+    Source: Meyer & Pebesma 2021, doi:10.1111/2041-210X.13650
+    """
+    threshold = model.signature.get("doubt_threshold")
+    if threshold is None:
+        return {}
+    return {
+        series: {"dissimilarity": far, "threshold": threshold, "doubtful": far > threshold}
+        for answer in answers
+        for series, far in answer.dissimilarity.items()
+    }
+
+
+def _staleness(model: Model, answer: Answer, at: datetime) -> list[str]:
+    step_s = model.signature.get("step_s")
+    if step_s is None:
+        return []
+    limit = timedelta(seconds=STALE_STEPS * step_s)
+    newest = dict(zip(answer.columns[SERIES], answer.columns["cutoff"], strict=True))
+    return [
+        f"{series}: the newest row is of {cutoff:%Y-%m-%d %H:%M} UTC, over {STALE_STEPS} steps of "
+        f"{format_span(timedelta(seconds=step_s))} ago"
+        for series, cutoff in newest.items()
+        if at - cutoff > limit
+    ]
 
 
 def _newest(seconds: NDArray[np.int64]) -> datetime | None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.domain.errors import TooFewRows
 from springtide.domain.rows import SERIES, TIME
-from springtide.serving.rows import columns_of
+from springtide.serving.rows import read_newest
 
 if TYPE_CHECKING:
     import polars as pl
 
     from springtide.lake.table import Table
+    from springtide.lake.tables import Lake
     from springtide.serving.live import Model
 
 __all__ = ["Hindcast", "hindcasts", "newest_rows"]
@@ -36,7 +37,7 @@ def newest_rows(table: Table, model: Model, series: str, *, steps: int) -> pl.Da
     return table.newest(replace(model.want.filter, series=(series,)), steps=steps)
 
 
-def hindcasts(table: Table, model: Model, series: str, *, count: int) -> list[Hindcast]:
+def hindcasts(lake: Lake, table: str, model: Model, series: str, *, count: int) -> list[Hindcast]:
     """Forecasts of `series` made at the last `count` times whose outcomes are all known, a horizon apart, oldest first.
 
     Each sees only rows up to its own cutoff; earlier ones are left out where there are not enough rows.
@@ -44,15 +45,15 @@ def hindcasts(table: Table, model: Model, series: str, *, count: int) -> list[Hi
     step = timedelta(seconds=int(model.signature["step_s"]))
     horizon = int(model.signature["horizon"])
     want = model.want
-    last: datetime = newest_rows(table, model, series, steps=1)[TIME][0]
+    last: datetime = newest_rows(lake.table(table), model, series, steps=1)[TIME][0]
     found = []
     for back in range(1, count + 1):
         cutoff = last - back * horizon * step
-        frame = table.newest(replace(want.filter, end=cutoff + step), steps=want.steps)
-        if series not in frame[SERIES]:
+        rows = read_newest(lake.table, table, want, until=cutoff + step)
+        if series not in rows.columns[SERIES]:
             break
         try:
-            answer = model.predict(columns_of(frame), series=(series,))
+            answer = model.predict(rows.columns, series=(series,), outside=rows.outside)
         except TooFewRows:
             break  # history is shorter than the picture that was asked for
         until = model.version.manifest.trained_until

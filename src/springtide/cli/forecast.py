@@ -9,8 +9,7 @@ import click
 
 from springtide.app.answers import Answers
 from springtide.cli.opening import open_config
-from springtide.cli.saying import json_option, print_json, print_table, short_time, writing
-from springtide.domain.errors import SettingsError
+from springtide.cli.saying import check_picture, json_option, print_json, print_table, short_time, writing
 from springtide.domain.rows import SERIES, TIME
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ __all__ = ["command", "plot_answer", "write_forecast"]
 
 PICTURED_HORIZONS = 6  # of history before the forecast
 HINDCASTS = 4
-PICTURES = (".png", ".svg", ".pdf")
 
 
 @click.command("forecast")
@@ -38,12 +36,8 @@ def command(
     config: Path, *, model: str, series: tuple[str, ...], out: Path | None, plot: Path | None, as_json: bool
 ) -> None:
     """Print what MODEL's champion says of the steps to come."""
-    if plot and plot.suffix.lower() not in PICTURES:
-        raise SettingsError(
-            f"{plot.suffix or plot.name!r} is no kind of picture",
-            where="springtide forecast --plot",
-            do=f"end the file's name with {', '.join(PICTURES)}",
-        )
+    if plot:
+        check_picture(plot, where="springtide forecast --plot")
     home = open_config(config)
     home.model(model)
     answers = Answers(home)
@@ -86,11 +80,11 @@ def plot_answer(home: Home, answers: Answers, answer: Mapping[str, Any], path: P
 
     name, series = answer["model"], answer["series"][0]
     model = answers.shelf.place(name).now.model
-    table = home.lake.table(home.model(name).table)
+    table = home.model(name).table
     mine = [place for place, one in enumerate(answer["columns"][SERIES]) if one == series]
     columns = {column: [values[place] for place in mine] for column, values in answer["columns"].items()}
-    past = hindcasts(table, model, series, count=HINDCASTS)
-    rows = newest_rows(table, model, series, steps=PICTURED_HORIZONS * int(model.signature["horizon"]))
+    past = hindcasts(home.lake, table, model, series, count=HINDCASTS)
+    rows = newest_rows(home.lake.table(table), model, series, steps=PICTURED_HORIZONS * int(model.signature["horizon"]))
     seen = sum(not one.unseen for one in past)
     note = f"{model.version.name}: {answer['verdict']}" + (
         f"\nwarning: {answer['warning']}" if answer["warning"] else ""
@@ -109,6 +103,19 @@ def _print(answer: Mapping[str, Any]) -> None:
     ]
     title = f"{answer['model']}@{answer['version']}, cutoff {short_time(answer['cutoff'])} UTC"
     print_table(title, (SERIES, "ds (UTC)", *values), rows, numbers=values)
+    if answer["doubt"]:
+        _print_doubt(answer["doubt"])
     click.echo(answer["verdict"])
     if answer["warning"]:
         click.secho(f"warning: {answer['warning']}", fg="yellow", err=True)
+
+
+def _print_doubt(doubt: Mapping[str, Mapping[str, Any]]) -> None:
+    rows = [
+        (series, f"{one['dissimilarity']:.3g}", f"{one['threshold']:.3g}", "doubtful" if one["doubtful"] else "usual")
+        for series, one in doubt.items()
+    ]
+    numbers = ("dissimilarity", "usual below")
+    print_table(
+        "how far the input is from what the model was trained on", (SERIES, *numbers, ""), rows, numbers=numbers
+    )

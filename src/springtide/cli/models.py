@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from springtide.app.answers import Answers
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, short_time
 
@@ -19,8 +20,11 @@ __all__ = ["command"]
 @json_option
 @click.pass_obj
 def command(config: Path, *, as_json: bool) -> None:
-    """List the models of springtide.toml and of the registry, with who serves."""
+    """List the models of springtide.toml and of the registry, with who serves and until when."""
     home = open_config(config)
+    answers = Answers(home)
+    answers.shelf.look()
+    cards = {card["model"]: card for card in answers.models()}
     names = sorted({*home.settings.models, *home.registry.models()})
     facts = []
     for name in names:
@@ -28,6 +32,8 @@ def command(config: Path, *, as_json: bool) -> None:
         facts.append(
             {
                 "model": name,
+                "state": cards[name]["state"] if settings else None,
+                "expires_at": cards[name]["expires_at"] if settings else None,
                 "task": settings.task if settings else "not in springtide.toml",
                 "table": settings.table if settings else None,
                 "versions": len(home.registry.versions(name)) if name in home.registry.models() else 0,
@@ -42,10 +48,10 @@ def command(config: Path, *, as_json: bool) -> None:
         return
     rows = [
         (
-            *(one[key] for key in ("model", "task", "table", "versions", "champion")),
-            short_time(one["since"]),
-            short_time(one["learned_until"]),
+            *(one[key] for key in ("model", "state", "task", "table", "versions", "champion")),
+            *(short_time(one[key]) for key in ("since", "learned_until", "expires_at")),
         )
         for one in facts
     ]
-    print_table("models", ("model", "task", "table", "versions", "champion", "made", "learned until"), rows)
+    columns = ("model", "state", "task", "table", "versions", "champion", "made", "learned until", "expires")
+    print_table("models", columns, rows)

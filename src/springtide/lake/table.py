@@ -336,6 +336,12 @@ class Table:
             self._check_found(tail, which, delta)
         return tail.sort(self.key).group_by(SERIES, maintain_order=True).tail(steps).select(tail.columns)
 
+    def recent(self, which: Filter) -> pl.DataFrame:
+        """The rows of the newest version that `which` names, sorted by series and time; there may be none."""
+        delta = self._at(None)
+        with store_failures(self.where):
+            return self._scan(delta).filter(*_conditions(which)).collect().sort(self.key)
+
     def _tail(
         self, rows: pl.LazyFrame, files: tuple[datetime, datetime] | None, wanted: set[str], steps: int
     ) -> pl.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from springtide.domain.rows import SERIES, TIME
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import polars as pl
     from numpy.typing import NDArray
@@ -23,25 +24,41 @@ __all__ = ["Rows", "Want", "columns_of", "read_newest"]
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """Which rows a model forecasts from: `steps` newest ones of each series."""
+    """Which rows a model forecasts from: `steps` newest ones of each series.
+
+    `outside` names the rows of other tables, and how many seconds of them up to the newest row of the model's own table.
+    """
 
     filter: Filter
     steps: int
+    outside: Mapping[str, tuple[Filter, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one version of a table; `columns` holds ``ds`` as int64 seconds since 1970 UTC."""
+    """Rows of one version of a table; `columns` holds ``ds`` as int64 seconds since 1970 UTC.
+
+    `versions` holds the version of every table that was read, `outside` the columns of the other tables.
+    """
 
     table: str
     version: int
     want: Want
     columns: Mapping[str, NDArray[Any]]
+    versions: Mapping[str, int] = field(default_factory=dict)
+    outside: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
 
-def read_newest(table: Table, want: Want, *, version: int) -> Rows:
-    """Read what `want` says; `version` is the table's version that was seen before the reading."""
-    return Rows(table.name, version, want, columns_of(table.newest(want.filter, steps=want.steps)))
+def read_newest(tables: Callable[[str], Table], name: str, want: Want, *, until: datetime | None = None) -> Rows:
+    """Read what `want` says of table `name` and of those outside it; only rows of times before `until`, if it is given."""
+    versions = {one: tables(one).version() for one in (name, *want.outside)}  # seen before the reading
+    frame = tables(name).newest(replace(want.filter, end=until), steps=want.steps)
+    newest: datetime = frame[TIME].max()  # type: ignore[assignment] # `newest` raises where there is no row
+    outside = {
+        other: columns_of(tables(other).recent(replace(which, start=newest - timedelta(seconds=span_s))))
+        for other, (which, span_s) in want.outside.items()
+    }
+    return Rows(name, versions[name], want, columns_of(frame), versions, outside)
 
 
 def columns_of(frame: pl.DataFrame) -> dict[str, NDArray[Any]]:

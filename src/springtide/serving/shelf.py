@@ -6,7 +6,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SpringtideError, StoreFailed, did_you_mean
 from springtide.serving.live import Live, open_model
@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model as ModelSettings
     from springtide.tasks.seam import Codec
 
-__all__ = ["Place", "Refusal", "Shelf"]
+__all__ = ["ModelState", "Place", "Refusal", "Shelf"]
 
+ModelState = Literal["serving", "expired", "refused", "empty"]
 T = TypeVar("T")
 logger = logging.getLogger("springtide.serving")
 
@@ -48,10 +49,17 @@ class Place:
 
     def __init__(self, name: str, settings: ModelSettings) -> None:
         self.name, self.settings = name, settings
-        self.live = Live()
+        self.live = Live(settings.expires)
         self.refusal: Refusal | None = None  # of the version that should serve now
         self.rows_problem: str | None = None
         self.refusals = 0
+
+    def state(self, at: datetime) -> ModelState:
+        """Whether the model answers, is too old to, was refused with none before it, or has no champion yet."""
+        if (now := self.live.now) is not None:
+            end = now.expires_at()
+            return "serving" if end is None or at < end else "expired"
+        return "empty" if self.refusal is None else "refused"
 
     @property
     def now(self) -> Answering:
@@ -113,7 +121,7 @@ class Shelf:
     def prove(self, version: Version) -> None:
         """Open a version and check it against its probe, without serving it; raises `ModelRefused`."""
         place = self.place(version.model)
-        Live().swap(*self._open(place, version), rows=lambda _: None)
+        Live(place.settings.expires).swap(*self._open(place, version), rows=lambda _: None)
 
     # champions
 
@@ -199,13 +207,13 @@ class Shelf:
             ) from error
 
     def _rows(self, place: Place, want: Want) -> Rows:
-        """The newest rows as `want` asks for them; read only when the table or the wish has changed."""
+        """The newest rows as `want` asks for them; read only when a table or the wish has changed."""
         known = None if place.live.now is None else place.live.now.rows
-        table = self._table(place.settings.table)
-        version = table.version()
-        if known is not None and known.want == want and known.version == version:
-            return known
-        return read_newest(table, want, version=version)
+        if known is not None and known.want == want:
+            versions = {name: self._table(name).version() for name in (place.settings.table, *want.outside)}
+            if versions == known.versions:
+                return known
+        return read_newest(self._table, place.settings.table, want)
 
     def _table(self, name: str) -> Table:
         if name not in self._tables:

@@ -37,7 +37,7 @@ def model_of(world: World, *, trained_until: datetime | None) -> Model:
 
 
 def test_each_was_made_a_horizon_after_the_one_before_from_rows_up_to_its_cutoff(world: World) -> None:
-    found = hindcasts(world.home.lake.table("candles"), model_of(world, trained_until=None), SERIES[1], count=4)
+    found = hindcasts(world.home.lake, "candles", model_of(world, trained_until=None), SERIES[1], count=4)
     assert [one.cutoff for one in found] == [LAST - back * HORIZON * STEP for back in (4, 3, 2, 1)]
     for back, one in zip((4, 3, 2, 1), found, strict=True):
         hour = ROWS - 1 - back * HORIZON
@@ -48,14 +48,14 @@ def test_each_was_made_a_horizon_after_the_one_before_from_rows_up_to_its_cutoff
 
 
 def test_one_is_evidence_only_if_all_its_outcomes_came_after_the_training(world: World) -> None:
-    table, seen = world.home.lake.table("candles"), LAST - 2 * HORIZON * STEP
-    found = hindcasts(table, model_of(world, trained_until=seen), SERIES[0], count=4)
+    lake, seen = world.home.lake, LAST - 2 * HORIZON * STEP
+    found = hindcasts(lake, "candles", model_of(world, trained_until=seen), SERIES[0], count=4)
     assert [one.unseen for one in found] == [False, False, True, True]
-    assert not any(one.unseen for one in hindcasts(table, model_of(world, trained_until=None), SERIES[0], count=4))
+    assert not any(one.unseen for one in hindcasts(lake, "candles", model_of(world, trained_until=None), SERIES[0], count=4))
 
 
 def test_there_are_fewer_where_history_is_too_short(world: World) -> None:
-    found = hindcasts(world.home.lake.table("candles"), model_of(world, trained_until=None), SERIES[0], count=100)
+    found = hindcasts(world.home.lake, "candles", model_of(world, trained_until=None), SERIES[0], count=100)
     assert len(found) == (ROWS - WINDOW) // HORIZON
 
 

@@ -228,7 +228,7 @@ def test_the_lists_show_what_there_is(answers: Answers, world: World) -> None:
         "key": ("unique_id", "ds"),
     }
     assert answers.model("btc")["rows"]["newest"] == LAST.astimezone(UTC)
-    assert answers.ready() == {"serving": ["btc"], "missing": []}
+    assert answers.ready() == {"serving": ["btc"], "expired": [], "missing": []}
 
 
 @pytest.mark.parametrize("verb", ["versions", "journal", "runs", "model", "forecast", "metadata"])

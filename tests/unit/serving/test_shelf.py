@@ -39,7 +39,7 @@ def serving(shelf: Shelf) -> int:
 
 
 def median(shelf: Shelf) -> float:
-    [answer] = shelf.place("btc").now.forecast([BTC])
+    [answer] = shelf.place("btc").now.forecast([BTC], NOW)
     first: float = answer.columns["btc"][0]
     return first
 
@@ -76,7 +76,7 @@ def test_a_reader_that_took_the_model_before_a_swap_reads_on_from_one_version(wo
     world.promote(world.publish(0.02))
     shelf.look()
     assert taken.model.version.number == 1
-    assert taken.forecast([BTC])[0].columns["btc"][0] == close(BTC, ROWS - 1)
+    assert taken.forecast([BTC], NOW)[0].columns["btc"][0] == close(BTC, ROWS - 1)
 
 
 @pytest.mark.parametrize("fault", ["wrong probe", "damaged graph", "missing graph", "another window"])
@@ -137,9 +137,9 @@ def test_new_rows_give_a_new_forecast(world: World, shelf: Shelf) -> None:
     world.promote(world.publish(0.0))
     shelf.look()
     world.home.lake.table("candles").write(candles(1, first=ROWS))
-    before = shelf.place("btc").now.forecast([BTC])[0].columns
+    before = shelf.place("btc").now.forecast([BTC], NOW)[0].columns
     shelf.look()
-    after = shelf.place("btc").now.forecast([BTC])[0].columns
+    after = shelf.place("btc").now.forecast([BTC], NOW)[0].columns
     assert (after["cutoff"][0] - before["cutoff"][0]).total_seconds() == STEP_S
     assert after["btc"][0] == close(BTC, ROWS)
 
@@ -159,9 +159,9 @@ def test_a_series_without_enough_rows_does_not_take_the_others_forecast_away(wor
     hole = candles(1, first=ROWS + 100, series=("SOL/USDT",))
     table.write(hole)
     shelf.look()
-    assert len(shelf.place("btc").now.forecast([BTC])[0].columns["ds"]) == HORIZON
+    assert len(shelf.place("btc").now.forecast([BTC], NOW)[0].columns["ds"]) == HORIZON
     with pytest.raises(NotFound, match="does not forecast 'SOL/USDT'"):
-        shelf.place("btc").now.forecast(["SOL/USDT"])
+        shelf.place("btc").now.forecast(["SOL/USDT"], NOW)
 
 
 def test_a_lost_table_leaves_the_last_forecast_and_says_so(
