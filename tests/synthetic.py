@@ -61,6 +61,19 @@ def plain(hours: int = 24 * DAYS, *, series: Sequence[str] = ("a", "b"), seed: i
     )
 
 
+def seasonal(hours: int = 24 * DAYS, *, series: Sequence[str] = ("a", "b"), seed: int = 1) -> pl.DataFrame:
+    """Hourly values with a daily pattern that turns upside down every other day, and some noise."""
+    hour = np.arange(hours)
+    pattern = np.sin(2 * np.pi * hour / 24) * (1 - 2 * (hour // 24 % 2))
+    return pl.concat(
+        [
+            pl.DataFrame({"unique_id": [name] * hours, "ds": times(hours), "y": pattern * (place + 1) + noise})
+            for place, name in enumerate(series)
+            for noise in [0.2 * np.random.default_rng(seed + place).standard_normal(hours)]
+        ]
+    )
+
+
 def without(rows: pl.DataFrame, series: str, hours: Sequence[int]) -> pl.DataFrame:
     """`rows` with a gap."""
     missing = [START + HOUR * hour for hour in hours]

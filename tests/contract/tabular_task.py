@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from springtide.evaluation.losses import Losses
 from springtide.tasks.seam import Advance, Encoded, Exported
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     import polars as pl
@@ -99,6 +100,7 @@ class TabularTask:
 
     name = "tabular"
     recipe: type[BaseModel] = TabularRecipe
+    costly_baselines = ("median",)
 
     def rows(self, recipe: TabularRecipe, *, until: datetime | None) -> Filter:
         return Filter(end=until)
@@ -151,9 +153,10 @@ class TabularTask:
     def load(self, folder: Path) -> Predictor:
         return ExportedLine(folder)
 
-    def baselines(self, prepared: Split) -> Mapping[str, Predictor]:
-        mean = float(prepared.target[~prepared.judged].mean())
-        return {"mean": lambda split: np.full(int(split.judged.sum()), mean)}
+    def baselines(self, prepared: Split, also: Collection[str] = ()) -> Mapping[str, Predictor]:
+        past = prepared.target[~prepared.judged]
+        found = {"mean": float(past.mean())} | ({"median": float(np.median(past))} if "median" in also else {})
+        return {name: partial(_constant, value) for name, value in found.items()}
 
     def losses(self, predictor: Predictor, prepared: Split) -> Losses:
         errors = np.abs(predictor(prepared) - prepared.target[prepared.judged])
@@ -176,9 +179,15 @@ class TabularTask:
         parity = float(np.abs(answers - _with_one(probe) @ fitted.weights).max())
         return Exported(files=(GRAPH, SIGNATURE, PROBE), signature=signature, parity=parity)
 
+    def explain(self, folder: Path, prepared: Split, *, seed: int) -> Mapping[str, Any]:
+        return {}
+
 
 class TabularCodec:
     """The serving half: columns in, one number a row out."""
+
+    def series(self, signature: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
 
     def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
         return Filter(), 1
@@ -219,6 +228,10 @@ def _graph(weights: Floats) -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     onnx.checker.check_model(model)
     return model.SerializeToString()
+
+
+def _constant(value: float, split: Split) -> Floats:
+    return np.full(int(split.judged.sum()), value)
 
 
 def _with_one(inputs: Floats) -> Floats:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import shutil
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +20,11 @@ import springtide
 from springtide.app import worker
 from springtide.app.answers import Answers
 from springtide.app.home import Home, open_home
-from springtide.domain.errors import Conflict, ModelRefused, SettingsError
+from springtide.domain.errors import Conflict, ModelRefused, NotReady, SettingsError
 from springtide.pipeline import retraining
+from springtide.pipeline.life import Life, Span
 from springtide.pipeline.recorder import Silent
+from springtide.registry.wire import to_json, verdict_from
 from springtide.settings import words
 from springtide.tasks.forecast.recipe import ForecastRecipe
 from springtide.tasks.forecast.task import ForecastTask
@@ -33,7 +37,7 @@ if TYPE_CHECKING:
     from springtide.tasks.seam import Advance, Task
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
-STEPS = ["snapshot", "prepare", "train", "export", "evaluate", "judge", "publish"]
+STEPS = ["snapshot", "prepare", "train", "export", "evaluate", "judge", "explain", "publish"]
 MOMENT = pl.Datetime("us", "UTC")
 TASKS: Mapping[str, Task[Any, Any, Any]] = {"forecast": ForecastTask(), "tabular": TabularTask()}
 
@@ -156,6 +160,16 @@ def test_the_record_of_a_run_has_every_step_in_order_with_its_seconds(story: Sto
     assert result(run, "publish") == {"version": 1, "action": "promote", "serving": 1}
 
 
+def test_a_run_keeps_what_its_task_can_tell_of_the_inputs(story: Story) -> None:
+    told = result(story.first.run, "explain")["explanation"]
+    if story.kind.task == "tabular":
+        assert told == {}
+        return
+    assert told["groups"] == ["prices", "range", "volume", "market", "time of day and week"]
+    assert len(told["rise"]) == len(told["groups"])
+    assert [one["series"] for one in told["newest"]] == ["a"]
+
+
 def test_a_version_is_promoted_only_if_it_beat_the_champion_and_every_baseline_of_the_gate(story: Story) -> None:
     verdict, entry = story.second.verdict, story.second.entry
     bars = [one for one in verdict.comparisons if one.kind == "champion" or one.rival in story.kind.baselines]
@@ -228,6 +242,70 @@ def test_a_damaged_file_of_the_champion_stops_the_run_before_anything_is_trained
     assert home.registry.champions() == {"m": 1}
 
 
+def test_evidence_goes_on_from_version_to_version_and_no_time_counts_twice(story: Story) -> None:
+    first, second = (outcome.verdict.evidence for outcome in (story.first, story.second))
+    assert first is not None
+    assert second is not None
+    assert (first["champion"], second["champion"]) == (None, "m@1")
+    snapshot = story.first.version.manifest.snapshot
+    assert first["counted_until"] <= snapshot.last.timestamp() + first["block"]
+    new_hours, block_hours = 60, max(3600, first["block"]) // 3600
+    assert second["counted_until"] - first["counted_until"] == new_hours * 3600
+    assert {one["blocks"] for one in second["rivals"].values()} == {new_hours // block_hours}
+    assert set(second["rivals"]) == {one.rival for one in story.second.verdict.comparisons}
+
+
+def test_a_verdict_from_before_there_was_evidence_can_still_be_read(story: Story) -> None:
+    raw = json.loads(to_json(story.second.verdict))
+    del raw["evidence"]
+    for one in raw["comparisons"]:
+        del one["e_value"], one["blocks"]
+    old = verdict_from(json.dumps(raw))
+    assert (old.reason, old.evidence) == (story.second.verdict.reason, None)
+    assert [one.p_value for one in old.comparisons] == [one.p_value for one in story.second.verdict.comparisons]
+
+
+def test_the_record_of_an_evaluation_tells_of_everyone_when_and_where_and_stays_small(story: Story) -> None:
+    details = result(story.home.registry.run(story.second.run.id), "evaluate")["details"]
+    everyone = set(story.second.metrics)
+    assert len(json.dumps(details)) < 30_000
+    assert set(details["loss"]) == {"starts", *everyone}
+    assert {len(column) for column in details["loss"].values()} == {len(details["loss"]["starts"])}
+    if story.kind.task == "forecast":
+        assert set(details["calibration"]) == {"levels", *everyone}
+        assert set(details["skill"]) == {"hour", "regime"}
+        for columns in details["skill"].values():
+            assert set(columns) == {"labels", "items", *everyone} - {"challenger"}
+            assert sum(columns["items"]) == story.second.verdict.items
+    else:
+        assert details["skill"] == {}
+
+
+def test_versions_are_compared_on_items_that_none_of_them_has_seen(story: Story) -> None:
+    found = worker.compare(story.home, "m", last=5, tasks=TASKS)
+    seen = [story.home.registry.version("m", number).manifest.trained_until for number in (1, 2)]
+    assert all(until is not None and found.first >= until for until in seen)
+    kinds = {one.name: one.kind for one in found.contenders}
+    assert (kinds.pop("m@1"), kinds.pop("m@2")) == ("champion", "version")
+    assert set(kinds.values()) == {"baseline"}
+    assert set(story.kind.baselines) <= set(kinds)
+    assert [one.loss for one in found.contenders] == sorted(one.loss for one in found.contenders)
+    assert max(one.mcs_p_value for one in found.contenders) == 1.0
+    assert all(one.in_set == (one.mcs_p_value > 0.1) for one in found.contenders)
+    assert [one.name for one in found.contenders if one.difference is None] == ["m@1"]
+    assert found.notes == ()
+    newest = worker.compare(story.home, "m", last=1, tasks=TASKS)
+    assert {one.name for one in newest.contenders} == {"m@1", "m@2", *kinds}, "the champion is always among them"
+
+
+def test_a_version_of_another_question_is_left_out_of_a_comparison_and_that_is_said(story: Story, again: Path) -> None:
+    home = make_home(again, story.kind, recipe=story.kind.other_question)
+    found = worker.compare(home, "m", last=5, tasks=TASKS)
+    assert {one.kind for one in found.contenders} == {"baseline"}
+    assert {note.split()[0] for note in found.notes} == {"m@1", "m@2"}
+    assert all(one.difference is None for one in found.contenders)
+
+
 def test_an_unknown_baseline_is_refused_with_the_known_ones_before_anything_is_trained(
     story: Story, again: Path
 ) -> None:
@@ -239,6 +317,20 @@ def test_an_unknown_baseline_is_refused_with_the_known_ones_before_anything_is_t
     run = home.registry.runs("m", 1)[0]
     assert run.state == "failed"
     assert "train" not in {step.name for step in run.steps}
+
+
+def test_a_costly_baseline_is_worked_out_and_judged_only_where_the_gate_names_it(story: Story, again: Path) -> None:
+    costly = TASKS[story.kind.task].costly_baselines[0]
+    assert costly not in story.second.metrics
+    outcome = retrain(make_home(again, replace(story.kind, baselines=(costly,))))
+    assert costly in outcome.metrics
+    assert costly in {one.rival for one in outcome.verdict.comparisons}
+
+
+def test_a_mistyped_costly_baseline_is_refused_with_its_name(story: Story, again: Path) -> None:
+    costly = TASKS[story.kind.task].costly_baselines[0]
+    with pytest.raises(SettingsError, match=f"did you mean '{costly}'"):
+        retrain(make_home(again, replace(story.kind, baselines=(costly[:-1],))))
 
 
 def test_a_run_as_of_the_past_sees_no_later_row(story: Story, tmp_path: Path) -> None:
@@ -281,6 +373,42 @@ def test_a_model_that_learned_the_new_rows_replaces_the_champion_of_the_old_ones
     assert home.registry.champions() == {"m": 2}
 
 
+def test_a_gate_for_a_long_life_promotes_when_the_runs_together_show_enough(tmp_path: Path) -> None:
+    home = make_home(tmp_path, TABULAR, rule="anytime", first="gate", judge="1d")
+    bring(home, TABULAR, numbers(0, 300, slope=0.05))
+    outcomes = [retrain(home)]
+    for hour in range(300, 1300, 50):
+        bring(home, TABULAR, numbers(hour, hour + 50, slope=0.05))
+        outcomes.append(retrain(home))
+        if outcomes[-1].verdict.promote:
+            break
+    kept, promoted = outcomes[:-1], outcomes[-1]
+    assert len(kept) > 1
+    assert {outcome.entry.action for outcome in kept} == {"keep"}
+    assert promoted.entry.action == "promote"
+    (mean,) = promoted.verdict.comparisons
+    assert mean.e_value is not None
+    assert mean.e_value >= 20
+    assert mean.blocks > promoted.verdict.items
+    bring(home, TABULAR, numbers(2000, 2100, slope=0.05))
+    assert all(one.e_value < 20 for one in retrain(home).verdict.comparisons if one.e_value is not None)
+
+
+def test_a_comparison_passes_over_what_retention_has_taken_and_needs_a_version(tmp_path: Path) -> None:
+    home = make_home(tmp_path, TABULAR)
+    bring(home, TABULAR, numbers(0, 600, slope=0.0))
+    with pytest.raises(NotReady, match="no version yet"):
+        worker.compare(home, "m", last=5, tasks=TASKS)
+    for _ in range(4):
+        retrain(home)
+    home.registry.retain("m", 2)
+    found = worker.compare(home, "m", last=3, tasks=TASKS)
+    assert {one.name for one in found.contenders if one.kind != "baseline"} == {"m@1", "m@3", "m@4"}
+    (note,) = found.notes
+    assert note.startswith("m@2 was left out: ")
+    assert "retention" in note
+
+
 def test_a_champion_promoted_while_a_run_went_on_is_not_overwritten(tmp_path: Path) -> None:
     home = make_home(tmp_path, TABULAR)
     bring(home, TABULAR, numbers(0, 600, slope=0.0))
@@ -309,7 +437,7 @@ def test_new_rows_are_collected_before_the_snapshot_and_the_record_says_which(tm
     outcome = retraining.retrain(
         order(home),
         task=TASKS["tabular"],
-        table=lambda: home.lake.table("t"),
+        tables=home.lake.table,
         registry=home.registry,
         collect=collect,
         reporter=Silent(),
@@ -352,6 +480,135 @@ def test_an_error_of_our_own_making_is_recorded_and_not_hidden(tmp_path: Path) -
     assert run.failure is not None
     assert run.failure.what == "ZeroDivisionError: of all things"
     assert run.failure.where == "step evaluate"
+
+
+# A life replayed: the runs that production would have made, in a registry that nobody sees.
+
+
+@pytest.fixture(scope="module")
+def replay(story: Story, tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, Life]:
+    """The two runs of the story again, as a replay whose champion is published beside the story's two versions."""
+    folder = Path(shutil.copytree(story.folder, tmp_path_factory.mktemp("replay") / "home"))
+    home = make_home(folder, story.kind)
+    bring(home, story.kind, story.kind.rows(960, 1000))
+    return home, live(home, since=START + timedelta(hours=900), every=timedelta(hours=60), publish=True)
+
+
+def test_a_replay_comes_to_the_verdicts_of_production(story: Story, replay: tuple[Home, Life]) -> None:
+    _, life = replay
+    assert [span.verdict for span in life.spans] == [story.first.verdict, story.second.verdict]
+    assert [span.promoted for span in life.spans] == [True, False]
+    assert [span.serving for span in life.spans] == [1, 1]
+
+
+def test_a_published_version_of_a_replay_is_traced_to_rows_run_and_code(
+    story: Story, replay: tuple[Home, Life]
+) -> None:
+    home, life = replay
+    assert life.published == {"m@1": "m@3"}
+    version = home.registry.version("m", 3)
+    snapshot = version.manifest.snapshot
+    assert (snapshot.rows, snapshot.sha256) == (900, story.first.version.manifest.snapshot.sha256)
+    home.lake.table("t").verify(snapshot)
+    assert "-replay-" in version.manifest.run
+    run = home.registry.run(version.manifest.run)
+    assert (run.state, run.version, run.reasons) == ("succeeded", 3, ("replay as of 2024-02-07 12:00 UTC",))
+    assert "publish" not in {step.name for step in run.steps}, "that step was the replay's own"
+    assert version.manifest.code == story.first.version.manifest.code
+    assert version.manifest.files.keys() == story.first.version.manifest.files.keys()
+    beside = json.loads(home.registry.read(version, "manifest.json"))
+    assert beside["run"] == run.id
+    assert set(beside["files"]) == version.manifest.files.keys() - {"manifest.json"}
+
+
+def test_a_published_version_of_a_replay_serves_only_once_it_is_promoted(replay: tuple[Home, Life]) -> None:
+    home, _ = replay
+    assert home.registry.champions() == {"m": 1}
+    assert [line.version for line in home.registry.journal("m")] == [2, 1]
+    answers = Answers(home, clock=lambda: START)
+    answers.shelf.look()
+    entry = answers.promote("m", 3, by="somebody")
+    assert (entry.previous, entry.serving, entry.by) == (1, 3, "somebody")
+    answer = answers.forecast("m")
+    assert answer["version"] == 3
+    assert np.isfinite(answer["columns"]["m"]).all()
+
+
+def test_a_replay_that_is_not_published_changes_nothing_of_the_home(tmp_path: Path) -> None:
+    home = make_home(tmp_path / "home", TABULAR)
+    bring(home, TABULAR, numbers(0, 600, slope=2.0))
+    retrain(home)
+    before = contents(tmp_path / "home")
+    life = live(home, since=START + timedelta(hours=400), every=timedelta(hours=100))
+    assert [span.serving for span in life.spans] == [1, 1]
+    assert life.published == {}
+    assert contents(tmp_path / "home") == before
+
+
+def test_a_replay_that_is_stopped_by_hand_publishes_nothing(tmp_path: Path) -> None:
+    home = make_home(tmp_path, TABULAR)
+    bring(home, TABULAR, numbers(0, 600, slope=2.0))
+    before = contents(tmp_path)
+    listened = worker.live_through(
+        home,
+        "m",
+        every=timedelta(hours=100),
+        since=START + timedelta(hours=400),
+        publish=True,
+        tasks=TASKS,
+    )
+    assert next(listened) == 2
+    assert isinstance(next(listened), Span)
+    with pytest.raises(KeyboardInterrupt):
+        listened.throw(KeyboardInterrupt)  # type: ignore[attr-defined] # a generator
+    assert contents(tmp_path) == before
+
+
+def test_versions_of_a_replay_speak_of_each_other_by_the_names_they_are_published_under(tmp_path: Path) -> None:
+    home = make_home(tmp_path, TABULAR)
+    bring(home, TABULAR, numbers(0, 400, slope=0.0))
+    retrain(home)
+    bring(home, TABULAR, numbers(400, 1200, slope=2.0))
+    life = live(home, since=START + timedelta(hours=400), every=timedelta(hours=400), publish=True)
+    assert [span.promoted for span in life.spans] == [True, True]
+    assert life.published == {"m@1": "m@2", "m@2": "m@3"}
+    second = home.registry.version("m", 3)
+    assert second.verdict.comparisons[0].rival == "m@2"
+    assert "lower than m@2's" in second.verdict.reason
+    assert "m@1" not in second.verdict.reason
+    assert set(second.manifest.metrics) == {"challenger", "m@2", "mean"}
+    assert result(home.registry.run(second.manifest.run), "train")["start"] == "m@2"
+    Answers(home, clock=lambda: START).promote("m", 3, by="somebody")
+    bring(home, TABULAR, numbers(1200, 1400, slope=2.0))
+    prepared = result(retrain(home).run, "prepare")
+    assert second.manifest.trained_until is not None
+    assert datetime.fromisoformat(prepared["judged_from"]) >= second.manifest.trained_until
+
+
+def test_a_published_replay_leaves_the_evidence_of_the_gate_as_it_was(tmp_path: Path) -> None:
+    verdicts = []
+    for name, replayed in (("plain", False), ("replayed", True)):
+        home = make_home(tmp_path / name, TABULAR, rule="anytime")
+        bring(home, TABULAR, numbers(0, 400, slope=0.0))
+        retrain(home)
+        bring(home, TABULAR, numbers(400, 800, slope=2.0))
+        if replayed:
+            live(home, since=START + timedelta(hours=500), every=timedelta(hours=200), publish=True)
+        verdicts.append(retrain(home).verdict)
+    assert verdicts[0].evidence == verdicts[1].evidence
+    assert verdicts[0] == verdicts[1]
+
+
+def live(home: Home, **plan: Any) -> Life:
+    *_, life = worker.live_through(home, "m", tasks=TASKS, **plan)
+    assert isinstance(life, Life)
+    return life
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file with its digest; what SQLite has beside its file while somebody reads is none of the contents."""
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(("-wal", "-shm"))]
+    return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_nobody_above_the_seam_but_the_composition_roots_knows_a_task() -> None:

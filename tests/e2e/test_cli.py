@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-STEPS = ["collect", "snapshot", "prepare", "train", "export", "evaluate", "judge", "publish"]
+STEPS = ["collect", "snapshot", "prepare", "train", "export", "evaluate", "judge", "explain", "publish"]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -242,6 +242,28 @@ def test_a_backtest_puts_model_champion_and_baselines_side_by_side(home: Path) -
     assert standings["last-value"]["items"] == standings["model"]["items"]
 
 
+def test_a_life_is_replayed_drawn_and_published_and_its_version_serves_once_it_is_promoted(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = trained_home(tmp_path_factory)
+    times = ("--retrain-every", "10d", "--from", "2024-02-12", "--until", "2024-02-22")
+    life = said(folder, "backtest", "btc", *times, "--publish", "--plot", "life.png")
+    (span,) = life["spans"]
+    assert (span["start"], span["stop"]) == ("2024-02-12T00:00:00Z", "2024-02-22T00:00:00Z")
+    assert (span["version"], span["serving"], span["promoted"]) == (1, 1, True)
+    assert span["items"] == 237, "of 240 hours; the outcomes of the last three come after the end"
+    rivals = {one["name"]: one for one in life["rivals"]}
+    assert {"served", "never retrained", "always promoted", "last-value", "ewma-volatility"} <= rivals.keys()
+    assert {one["items"] for one in rivals.values()} == {237}
+    assert (folder / "life.png").read_bytes().startswith(PNG)
+    assert life["published"] == {"btc@1": "btc@2"}
+    entry = said(folder, "promote", "btc@2")
+    assert (entry["previous"], entry["serving"]) == (1, 2)
+    assert said(folder, "forecast", "btc")["version"] == 2
+    traced = said(folder, "show", "btc@2")["manifest"]
+    assert traced["snapshot"]["last"] == "2024-02-11T23:00:00Z", "the last candle that was closed then"
+
+
 # Looking back, and changing who serves
 
 
@@ -276,6 +298,19 @@ def test_what_is_said_as_json_is_also_told_to_people(home: Path) -> None:
     assert "promote" in springtide(home, "journal", "btc").stdout
     assert "btc@1" in refused(home, "show", "btc@7")
     assert "no-such-run" in refused(home, "show", "no-such-run")
+
+
+def test_a_run_is_told_on_a_page_whether_it_or_its_version_or_its_model_is_named(home: Path, tmp_path: Path) -> None:
+    run = json.loads((home / "retrain.json").read_text())["run"]
+    pages = []
+    for number, what in enumerate((run, "btc@1", "btc")):
+        springtide(home, "report", what, "--out", tmp_path / f"{number}.html")
+        pages.append((tmp_path / f"{number}.html").read_text())
+    assert pages[0] == pages[1] == pages[2]
+    assert "<h1>btc@1 " in pages[0]
+    assert "did you mean" in refused(home, "report", "btcc@1")
+    assert "springtide runs" in refused(home, "report", "no-such-run")
+    assert "free space" in refused(home, "report", "btc", "--out", tmp_path / "nowhere" / "btc.html")
 
 
 def test_a_promotion_against_the_verdict_warns_and_can_be_rolled_back(

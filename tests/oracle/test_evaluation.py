@@ -307,7 +307,7 @@ def test_evidence_is_what_betting_block_by_block_comes_to(rows: list[tuple[int, 
         known = [difference[earlier] ** 2 for earlier in whole if earlier <= number - sequences]
         if len(known) < 3:
             continue
-        width = 3 * math.sqrt(sum(known) / len(known))
+        width = 2.5 * math.sqrt(sum(known) / len(known))
         gain = 0.0 if difference[number] == 0 else 1.0 if width < 1e-9 else difference[number] / width
         gain = min(1.0, max(-1.0, gain)) if width >= 1e-9 else math.copysign(gain, difference[number])
         blocks += 1

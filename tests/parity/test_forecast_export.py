@@ -234,8 +234,9 @@ def test_a_champions_graph_that_computes_something_else_is_exported_anew(champio
 def test_a_champion_of_another_layout_is_not_tuned_but_begun_anew(champion: Case, changes: dict[str, object]) -> None:
     items = windows(candles(), **({"max_steps": 0} | changes))
     begun = TASK.fit(items, start=champion.folder, budget=CPU, progress=silent)
-    baseline = TASK.baselines(items)["ewma-volatility"](items, items.judging)
-    assert begun(items, items.judging) == pytest.approx(baseline, rel=1e-9)
+    anew = TASK.fit(items, start=None, budget=CPU, progress=silent)
+    assert begun.facts["start"] == anew.facts["start"] == "scratch"
+    assert begun(items, items.judging) == pytest.approx(anew(items, items.judging), rel=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,16 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     words.Home,
     words.Serve,
     words.ExchangeSource,
+    words.CoinGeckoSource,
     words.SimulatorSource,
     words.FilesSource,
     words.Model,
     words.Gate,
+    words.Expires,
     words.Retrain,
     ForecastRecipe,
 )
-INNER = {"recipe", "gate", "retrain"}  # sections of their own, or spelled out key by key
+INNER = {"recipe", "gate", "retrain", "expires"}  # sections of their own, or spelled out key by key
 NAMED_TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 
 

@@ -13,6 +13,7 @@ import springtide
 from springtide.api.bodies import InferBody, PredictBody, PromoteBody, RollbackBody
 from springtide.api.metrics import Metrics
 from springtide.app.answers import Answers
+from springtide.app.report.lookup import report_on
 from springtide.domain.errors import BadRows, NotReady
 
 __all__ = ["ROUTES"]
@@ -139,6 +140,12 @@ def one_run(answers: Asked, run: FromPath[str]) -> Any:
     return answers.run(run)
 
 
+@get("/v1/runs/{run:str}/report", sync_to_thread=True, media_type=MediaType.HTML, tags=["runs"])
+def report(answers: Asked, run: FromPath[str]) -> str:
+    """One run told on a page of HTML that needs nothing else."""
+    return report_on(answers.home.registry, answers.run(run))
+
+
 @get("/v1/tables", sync_to_thread=True, tags=["tables"])
 def tables(answers: Asked) -> list[Any]:
     """The tables of the lake."""
@@ -161,6 +168,7 @@ ROUTES = (
     rollback,
     runs,
     one_run,
+    report,
     tables,
 )
 

@@ -18,21 +18,21 @@ from springtide.app.code import code_version
 from springtide.app.ingestion import Brought, ingest, sources_of
 from springtide.domain.clock import utc_now
 from springtide.pipeline import backtest as walk
-from springtide.pipeline import retraining
+from springtide.pipeline import comparison, life, retraining
 from springtide.pipeline.recorder import Reporter, Silent
 from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from springtide.app.home import Home
     from springtide.domain.model import Version
     from springtide.pipeline.retraining import Outcome
     from springtide.tasks.seam import Progress, Task
 
-__all__ = ["TASKS", "backtest", "retrain"]
+__all__ = ["TASKS", "backtest", "compare", "live_through", "retrain"]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "springtide"
 
@@ -72,7 +72,7 @@ def retrain(
     return retraining.retrain(
         order,
         task=tasks[settings.task],
-        table=lambda: home.lake.table(settings.table),
+        tables=home.lake.table,
         registry=home.registry,
         collect=bring if feeding else None,
         reporter=reporter or Silent(),
@@ -94,11 +94,42 @@ def backtest(
         yield from walk.backtest(
             settings,
             task=tasks[settings.task],
-            table=home.lake.table(settings.table),
+            tables=home.lake.table,
             champion=champion,
             folds=folds,
             progress=progress,
         )
+
+
+def live_through(
+    home: Home,
+    model: str,
+    *,
+    every: timedelta,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    publish: bool = False,
+    tasks: Mapping[str, Task[Any, Any, Any]] = TASKS,
+) -> Iterator[int | life.Span | life.Life]:
+    """Replay a model's life with a retraining `every` so often; yields how many spans, each of them, then the result.
+
+    `publish` puts the versions that served into the registry when all is done; without it the home is only read.
+    """
+    settings = home.model(model)
+    plan = life.Plan(model, settings, every, code_version(), mark=secrets.token_hex(2), since=since, until=until)
+    return life.live_through(
+        plan, task=tasks[settings.task], tables=home.lake.table, registry=home.registry if publish else None
+    )
+
+
+def compare(
+    home: Home, model: str, *, last: int, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS
+) -> comparison.SideBySide:
+    """The newest `last` versions, the champion and the baselines on items that none of them has seen."""
+    settings = home.model(model)
+    return comparison.compare_versions(
+        model, settings, task=tasks[settings.task], tables=home.lake.table, registry=home.registry, last=last
+    )
 
 
 @contextmanager

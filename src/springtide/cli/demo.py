@@ -11,6 +11,7 @@ import click
 
 from springtide.app.answers import Answers
 from springtide.app.ingestion import ingest
+from springtide.app.report.lookup import find_run, report_on
 from springtide.cli.forecast import plot_answer
 from springtide.cli.opening import open_config
 from springtide.cli.retrain import print_outcome, run_with_progress
@@ -84,6 +85,7 @@ def command(_config: Path, *, folder: Path, as_json: bool) -> None:
         "models",
         "tables candles",
         "journal coins",
+        "report coins@1",
         "forecast coins --series ETH/USDT",
         "retrain coins",
         "serve",
@@ -119,7 +121,7 @@ def _folder(folder: Path) -> Path:
 
 
 def _forecast(home: Home, folder: Path, *, as_json: bool) -> dict[str, Any]:
-    """Print a line and draw a picture."""
+    """Print a line, draw a picture and write the report of the newest run."""
     answers = Answers(home)
     answers.shelf.look()
     answer = answers.forecast("coins")
@@ -133,4 +135,7 @@ def _forecast(home: Home, folder: Path, *, as_json: bool) -> dict[str, Any]:
     picture = folder / "forecast.png"
     plot_answer(home, answers, answer, picture)
     _say(f"     picture: {picture}", as_json)
+    report = folder / "report.html"
+    report.write_text(report_on(home.registry, find_run(home, "coins")), encoding="utf-8")
+    _say(f"     report of the newest run: {report}", as_json)
     return answer

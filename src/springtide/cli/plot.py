@@ -1,7 +1,8 @@
-"""A picture of a forecast: candles, median and bands, and what was said before, beside what came."""
+"""Pictures: a forecast with what was said before, beside what came; and the life of a model."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from springtide.domain.rows import TIME
+from springtide.pipeline.life import ALWAYS, NEVER, SERVED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from springtide.app.hindcast import Hindcast
+    from springtide.pipeline.life import Life
 
-__all__ = ["draw_forecast"]
+__all__ = ["draw_forecast", "draw_life"]
 
 UP, DOWN, NOW, BEFORE = "#2f9e6e", "#c8503c", "#1f5fa8", "#8a6bbf"
 
@@ -66,15 +69,63 @@ def draw_forecast(
     _draw_bands(axes, answer, color=NOW, label="forecast", strength=1.0)
     cutoff = date2num(answer["cutoff"][0])
     axes.axvline(cutoff, color="grey", linewidth=0.8, linestyle=":")
+    _finish(axes)
+    axes.set_title(title, loc="left", fontweight="bold")
+    figure.text(0.01, 0.0, note, fontsize=8, color="dimgrey", wrap=True, verticalalignment="bottom")
+    figure.savefig(path)
+
+
+def draw_life(path: Path, life: Life) -> None:
+    """Write a picture of what was served, span by span, as gain over the best baseline; promotions are marked."""
+    figure = Figure(figsize=(12, 5), dpi=110, layout=ConstrainedLayoutEngine())
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    edges = [date2num(span.start) for span in life.spans] + [date2num(life.spans[-1].stop)]
+    for name, color, width in ((NEVER, "grey", 1.0), (ALWAYS, BEFORE, 1.0), (SERVED, NOW, 2.2)):
+        gains = [
+            _gain(span.losses, name, life.best_baseline)
+            if name != NEVER or life.reference in span.losses  # before it served, it was another one
+            else math.nan
+            for span in life.spans
+        ]
+        if not np.isnan(gains).all():
+            axes.stairs(gains, edges, baseline=None, color=color, linewidth=width, label=name)
+    axes.axhline(0.0, color="black", linewidth=0.8)
+    for span in life.spans:
+        if span.promoted:
+            axes.axvline(date2num(span.start), color=UP, linewidth=1, linestyle=":")
+            axes.annotate(
+                f"{life.model}@{span.version}",
+                (date2num(span.start), 1.0),
+                xycoords=("data", "axes fraction"),
+                color=UP,
+                rotation=90,
+                verticalalignment="top",
+                horizontalalignment="right",
+            )
+        elif span.failure:
+            axes.axvspan(date2num(span.start), date2num(span.stop), color=DOWN, alpha=0.08, linewidth=0)
+    _finish(axes)
+    axes.set_ylabel("gain, %")
+    axes.set_title(
+        f"{life.model}: loss below that of {life.best_baseline}, span by span", loc="left", fontweight="bold"
+    )
+    figure.savefig(path)
+
+
+def _gain(losses: Mapping[str, float], name: str, baseline: str) -> float:
+    """In per cent; NaN where there is none."""
+    return 100 * (1 - losses[name] / losses[baseline]) if losses.get(baseline) and name in losses else math.nan
+
+
+def _finish(axes: Axes) -> None:
+    """What every picture over time has."""
     locator = AutoDateLocator()
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
     axes.grid(visible=True, alpha=0.25)
     axes.margins(x=0.01)
     axes.legend(loc="upper left", frameon=False)
-    axes.set_title(title, loc="left", fontweight="bold")
-    figure.text(0.01, 0.0, note, fontsize=8, color="dimgrey", wrap=True, verticalalignment="bottom")
-    figure.savefig(path)
 
 
 def _draw_candles(axes: Axes, rows: pl.DataFrame) -> None:

@@ -29,7 +29,7 @@ SHOWN_METRICS = 3  # in the table; all of them with --json
 @click.command("retrain")
 @click.argument("model")
 @click.option(
-    "--until", type=click.DateTime(UNTIL), help="Learn and judge from rows with ds before this UTC time only."
+    "--until", type=click.DateTime(UNTIL), help="Learn and judge from what was known (closed) at this UTC time only."
 )
 @click.option("--no-collect", is_flag=True, help="Do not ask the sources for new rows first.")
 @json_option

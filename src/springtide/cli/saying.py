@@ -12,15 +12,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from springtide.domain.errors import StoreFailed
+from springtide.domain.errors import SettingsError, StoreFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["json_option", "percent", "print_json", "print_table", "progress_bar", "short_time", "stderr", "writing"]
+__all__ = [
+    "check_picture",
+    "json_option",
+    "percent",
+    "print_json",
+    "print_table",
+    "progress_bar",
+    "short_time",
+    "stderr",
+    "writing",
+]
 
 PIPED_WIDTH = 240
+PICTURES = (".png", ".svg", ".pdf")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 
@@ -88,6 +99,16 @@ def writing(path: Path) -> Iterator[None]:
             where=str(path.absolute()),
             do="check that its folder is there, may be written and has free space",
         ) from error
+
+
+def check_picture(path: Path, *, where: str) -> None:
+    """Refuse a file name whose ending is no kind of picture, before anything is computed."""
+    if path.suffix.lower() not in PICTURES:
+        raise SettingsError(
+            f"{path.suffix or path.name!r} is no kind of picture",
+            where=where,
+            do=f"end the file's name with {', '.join(PICTURES)}",
+        )
 
 
 def short_time(moment: Any) -> str:

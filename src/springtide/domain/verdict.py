@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["Comparison", "Verdict"]
 
@@ -12,7 +13,8 @@ class Comparison:
     """The challenger beside one rival on the same unseen items.
 
     `gain` is the share by which the challenger's mean loss is lower (negative: higher). `p_value` is
-    one-sided: the chance of such a gain if the challenger were no better.
+    one-sided: the chance of such a gain if the challenger were no better. `e_value` is the evidence of all runs
+    since the champion serves, from `blocks` blocks of time; it needs no correction for how often one looked.
     """
 
     rival: str
@@ -21,11 +23,16 @@ class Comparison:
     gain: float
     p_value: float
     passed: bool
+    e_value: float | None = None
+    blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate decided about one challenger, and all it looked at."""
+    """What the gate decided about one challenger, and all it looked at.
+
+    `evidence` is plain JSON that the gate's next look goes on from.
+    """
 
     promote: bool
     reason: str
@@ -35,3 +42,4 @@ class Verdict:
     loss: float
     comparisons: tuple[Comparison, ...]
     warning: str | None = None
+    evidence: dict[str, Any] | None = None

@@ -33,6 +33,12 @@ class Losses:
         How many of the following distinct times share outcomes with an item; 0 when items are independent.
     metrics : mapping
         Further figures over all items, for people.
+    step : int
+        Distance of two successive prediction times, in the unit of `times`.
+    slices : mapping
+        (n,) labels of the items, by what they say: the ``hour`` of the day, the ``regime`` of volatility.
+    calibration : mapping
+        For each quantile level the share of outcomes that were not above the forecast quantile.
     """
 
     name: str
@@ -41,8 +47,16 @@ class Losses:
     groups: NDArray[np.str_]
     overlap: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
+    step: int = 1
+    slices: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    calibration: Mapping[float, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
         """The mean loss over all items."""
         return float(np.mean(self.values))
+
+    def check_same_items(self, rival: Losses) -> None:
+        """Refuse, with a `ValueError`, a rival that was asked for other items."""
+        if not (np.array_equal(self.times, rival.times) and np.array_equal(self.groups, rival.groups)):
+            raise ValueError("challenger and rival were judged on different items")

@@ -45,8 +45,7 @@ def compare(challenger: Losses, rival: Losses) -> Difference:
     -----
     Averaging over the cross-section first: Driscoll & Kraay 1998, doi:10.1162/003465398557825.
     """
-    if not (np.array_equal(challenger.times, rival.times) and np.array_equal(challenger.groups, rival.groups)):
-        raise ValueError("challenger and rival were judged on different items")
+    challenger.check_same_items(rival)
     times, place = np.unique(challenger.times, return_inverse=True)
     # a sum a time, over the mean number of items a time: the mean over times is the mean over items
     sums = np.bincount(place, weights=rival.values - challenger.values)

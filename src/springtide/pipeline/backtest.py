@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model
     from springtide.tasks.seam import Progress, Task
 
-__all__ = ["Backtest", "Standing", "backtest"]
+__all__ = ["Backtest", "Standing", "backtest", "join"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +87,10 @@ def backtest(
             parts.setdefault(name, []).append(one)
             beside.setdefault(name, []).append(losses["model"])
         yield number
-    joined = {name: _join(one) for name, one in parts.items()}
+    joined = {name: join(one) for name, one in parts.items()}
     whole = {name: losses for name, losses in joined.items() if len(parts[name]) == len(walks)}
     p_values = compare_all(whole, rng=np.random.default_rng(settings.seed))
-    standings = [_standing(name, losses, _join(beside[name]), p_values.get(name)) for name, losses in joined.items()]
+    standings = [_standing(name, losses, join(beside[name]), p_values.get(name)) for name, losses in joined.items()]
     yield Backtest(
         loss_name=parts["model"][0].name,
         folds=tuple((_moment(fold.start), _moment(fold.stop)) for fold in walks),
@@ -129,7 +129,8 @@ def _judge_fold(
                 losses[version.name] = task.losses(task.load(folder), prepared)
             except Conflict as other_question:
                 notes.append(f"{version.name} was left out: {other_question.what}")
-    losses |= {name: task.losses(rival, prepared) for name, rival in task.baselines(prepared).items()}
+    baselines = task.baselines(prepared, settings.gate.baselines)
+    losses |= {name: task.losses(rival, prepared) for name, rival in baselines.items()}
     return losses, notes
 
 
@@ -147,7 +148,7 @@ def _standing(name: str, losses: Losses, model: Losses, p_value: float | None) -
     )
 
 
-def _join(parts: Sequence[Losses]) -> Losses:
+def join(parts: Sequence[Losses]) -> Losses:
     """The losses of several folds as one, metrics and calibration weighted by items."""
     weights = np.array([len(part.values) for part in parts], dtype=np.float64)
     metrics = {

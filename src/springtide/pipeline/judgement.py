@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.domain.errors import Conflict, TooFewRows
 from springtide.evaluation.gate import Rule, decide
+from springtide.evaluation.slices import mean_by_span, skill_by_slice
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Rivals", "judge", "judging_start", "measure_rivals"]
 
+SPANS = 60  # of the judging time, in the run's record
+
 
 @dataclass(frozen=True, slots=True)
 class Rivals:
@@ -32,12 +35,34 @@ class Rivals:
     baselines: Mapping[str, Losses]
     warning: str | None = None
 
+    def everyone(self) -> dict[str, Losses]:
+        """All losses by name, the challenger's first."""
+        champion = {} if self.champion is None else {self.champion[0]: self.champion[1]}
+        return {"challenger": self.challenger, **self.baselines, **champion}
+
     def metrics(self) -> dict[str, dict[str, float]]:
         """Mean loss and further metrics by rival, for the run's record."""
-        everyone = {"challenger": self.challenger, **self.baselines}
-        if self.champion is not None:
-            everyone[self.champion[0]] = self.champion[1]
-        return {name: {"loss": losses.mean, **losses.metrics} for name, losses in everyone.items()}
+        return {name: {"loss": losses.mean, **losses.metrics} for name, losses in self.everyone().items()}
+
+    def details(self) -> dict[str, Any]:
+        """What a report shows, as columns of plain JSON with one of each rival: small, whatever was judged.
+
+        ``loss``: the mean loss in each of about 60 equal spans of the judging time, from ``starts``.
+        ``calibration``: the share of outcomes not above the quantile of each of ``levels``.
+        ``skill``: for each kind of slice the challenger's skill against every rival in each of ``labels``.
+        """
+        loss: dict[str, list[Any]] = {"starts": mean_by_span(self.challenger, spans=SPANS)[0]}
+        calibration: dict[str, list[Any]] = {"levels": list(self.challenger.calibration)}
+        skill: dict[str, dict[str, list[Any]]] = {}
+        for name, losses in self.everyone().items():
+            loss[name] = _short(mean_by_span(losses, spans=SPANS)[1])
+            calibration[name] = _short(losses.calibration.values())
+            if losses is self.challenger:
+                continue
+            for kind, slices in skill_by_slice(self.challenger, losses).items():
+                columns = {"labels": [one.label for one in slices], "items": [one.items for one in slices]}
+                skill.setdefault(kind, columns)[name] = _short(one.skill for one in slices)
+        return {"loss": loss, "calibration": calibration, "skill": skill}
 
 
 def judging_start(snapshot: Snapshot, gate: Gate, champion: Version | None) -> datetime:
@@ -83,11 +108,18 @@ def measure_rivals(
     return Rivals(losses, rival, trivial)
 
 
-def judge(rivals: Rivals, gate: Gate, *, first: bool) -> Verdict:
-    """The gate's verdict; `first` says that no version serves yet."""
+def judge(rivals: Rivals, gate: Gate, *, first: bool, evidence: Mapping[str, Any] | None = None) -> Verdict:
+    """The gate's verdict; `first` says that no version serves yet, `evidence` is that of the newest version."""
     rule = Rule(gate.rule, gate.alpha, gate.baselines, gate.first if first else "gate")
-    verdict = decide(rivals.challenger, champion=rivals.champion, baselines=rivals.baselines, rule=rule)
+    verdict = decide(
+        rivals.challenger, champion=rivals.champion, baselines=rivals.baselines, rule=rule, evidence=evidence
+    )
     if rivals.warning is None:
         return verdict
     warnings = [text for text in (verdict.warning, rivals.warning) if text]
     return replace(verdict, warning="; ".join(warnings))
+
+
+def _short(values: Iterable[float | None]) -> list[float | None]:
+    """Six digits are enough for people."""
+    return [None if value is None else float(f"{value:.6g}") for value in values]

@@ -1,4 +1,4 @@
-"""One run: collect, snapshot, prepare, train, export, evaluate, judge, publish."""
+"""One run: collect, snapshot, prepare, train, export, evaluate, judge, explain, publish."""
 
 from __future__ import annotations
 
@@ -124,6 +124,7 @@ class _Retraining:
         exported, challenger, seen = self._train(prepared, champion)
         rivals = self._evaluate(prepared, challenger, champion, baselines)
         verdict = self._judge(rivals, champion)
+        self._explain(prepared, challenger)
         manifest = self._describe(gathered, seen, exported, challenger, rivals)
         return self._publish(manifest, challenger, rivals, verdict, champion)
 
@@ -152,7 +153,7 @@ class _Retraining:
             result.update(
                 trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
             )
-            baselines = self.task.baselines(prepared)
+            baselines = self.task.baselines(prepared, self.order.settings.gate.baselines)
             self._check_baselines(baselines)  # here: a mistyped name must not cost a training
         return prepared, baselines
 
@@ -161,7 +162,7 @@ class _Retraining:
             raise SettingsError(
                 f"baseline {unknown[0]!r} is not known",
                 where=f"models.{self.order.model}.gate.baselines",
-                do=did_you_mean(unknown[0], known),
+                do=did_you_mean(unknown[0], {*known, *self.task.costly_baselines}),
             )
 
     def _train(self, prepared: Prepared, champion: tuple[Version, Path] | None) -> tuple[Exported, Path, datetime]:
@@ -198,10 +199,19 @@ class _Retraining:
 
     def _judge(self, rivals: Rivals, champion: tuple[Version, Path] | None) -> Verdict:
         with self.recorder.step("judge") as result:
-            evidence = next((one.verdict.evidence for one in self.registry.versions(self.order.model)), None)
-            verdict = judge(rivals, self.order.settings.gate, first=champion is None, evidence=evidence)
+            verdict = judge(rivals, self.order.settings.gate, first=champion is None, evidence=self._evidence())
             result.update(asdict(verdict))
         return verdict
+
+    def _evidence(self) -> Mapping[str, Any] | None:
+        """What the newest verdict of a run of this model has found; a version from elsewhere has no line in the journal."""
+        lines = (line for line in self.registry.journal(self.order.model) if line.run is not None)
+        newest = next(lines, None)
+        return None if newest is None else self.registry.version(newest.model, newest.version).verdict.evidence
+
+    def _explain(self, prepared: Prepared, challenger: Path) -> None:
+        with self.recorder.step("explain") as result:
+            result["explanation"] = self.task.explain(challenger, prepared, seed=self.order.settings.seed)
 
     def _describe(
         self, gathered: Gathered, seen: datetime, exported: Exported, challenger: Path, rivals: Rivals

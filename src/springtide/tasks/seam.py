@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -101,6 +101,7 @@ class Task(Protocol[P, F, R]):
 
     name: str
     recipe: type[BaseModel]  # the task's own keys in a [models.NAME] section
+    costly_baselines: tuple[str, ...]  # names of rivals that are worked out only where they are asked for
 
     def rows(self, recipe: Any, *, until: datetime | None) -> Filter:
         """Which rows of the table a run needs."""
@@ -131,14 +132,17 @@ class Task(Protocol[P, F, R]):
     def load(self, folder: Path) -> R:
         """An exported model as a rival; raises `Conflict` when it answers another question."""
 
-    def baselines(self, prepared: P) -> Mapping[str, R]:
-        """Trivial rivals, at least one, fitted on the training part only."""
+    def baselines(self, prepared: P, also: Collection[str] = ()) -> Mapping[str, R]:
+        """Cheap rivals, at least one, and the costly ones that `also` names, fitted on the training part only."""
 
     def losses(self, predictor: R, prepared: P) -> Losses:
         """One loss per judging item, the same items for every rival."""
 
     def export(self, fitted: F, prepared: P, folder: Path) -> Exported:
         """Write ``model.onnx``, ``probe.npz`` and what a later fine-tuning starts from."""
+
+    def explain(self, folder: Path, prepared: P, *, seed: int) -> Mapping[str, Any]:
+        """Which inputs move what the exported model in `folder` says, as plain JSON; empty where a task cannot tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,9 @@ class Encoded:
 
 class Codec(Protocol):
     """The serving half of a task: numpy and JSON, no training library."""
+
+    def series(self, signature: Mapping[str, Any]) -> tuple[str, ...]:
+        """The series that the model answers for; empty: whatever is in the rows."""
 
     def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
         """Which series a forecast from the lake needs, and how many of the newest steps of each."""

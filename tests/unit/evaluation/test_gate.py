@@ -158,3 +158,60 @@ def test_a_verdict_needs_the_same_items_for_everyone() -> None:
     fewer = Losses("pinball loss", np.ones(10), np.arange(10), np.full(10, "BTC/USDT"))
     with pytest.raises(ValueError, match="different items"):
         decide(losses(0.9), champion=None, baselines={"naive": fewer}, rule=BETTER)
+
+
+ANYTIME = Rule("anytime", alpha=0.05, baselines=("naive",))
+
+
+def part(one: Losses, first: int, stop: int) -> Losses:
+    return Losses(one.name, one.values[first:stop], one.times[first:stop], one.groups[first:stop])
+
+
+def test_evidence_of_earlier_runs_promotes_what_one_look_would_not() -> None:
+    mine, naive = losses(0.96, spread=0.2), losses(1.0, noise=1, spread=0.2)
+    evidence, promoted = None, []
+    for stop in range(200, 1201, 100):  # each run judges the newest 200 items
+        rivals = {"naive": part(naive, stop - 200, stop)}
+        verdict = decide(part(mine, stop - 200, stop), champion=None, baselines=rivals, rule=ANYTIME, evidence=evidence)
+        evidence = verdict.evidence
+        promoted.append(verdict.promote)
+    assert not promoted[0]
+    assert verdict.promote
+    assert verdict.rule == "anytime at 0.05"
+    (one,) = verdict.comparisons
+    assert f"than naive's (e = {one.e_value:.3g} after 1197 blocks): promote" in verdict.reason
+    alone = decide(part(mine, 1000, 1200), champion=None, baselines={"naive": part(naive, 1000, 1200)}, rule=ANYTIME)
+    assert not alone.promote
+
+
+def test_too_little_evidence_keeps_and_says_how_much_the_rule_asks_for() -> None:
+    mine, rival = losses(0.999, spread=0.5), losses(1.0, noise=1, spread=0.5)
+    verdict = decide(mine, champion=None, baselines={"naive": rival}, rule=ANYTIME)
+    assert not verdict.promote
+    assert verdict.reason.endswith(": keep, the gain over naive may be chance (the rule asks for e >= 20)")
+
+
+def test_evidence_of_the_challengers_before_it_promotes_no_challenger_that_is_not_better_itself() -> None:
+    naive = losses(1.0, noise=1)
+    before = decide(losses(0.9), champion=None, baselines={"naive": naive}, rule=ANYTIME)
+    assert before.promote
+    verdict = decide(losses(1.001), champion=None, baselines={"naive": naive}, rule=ANYTIME, evidence=before.evidence)
+    assert verdict.comparisons[0].e_value == before.comparisons[0].e_value  # nothing new to count
+    assert not verdict.promote
+    assert verdict.reason.endswith(": keep, it is not better than naive")
+
+
+def test_every_bar_needs_evidence_of_its_own() -> None:
+    verdict = decide(
+        losses(0.9), champion=("m@1", losses(0.901, noise=1)), baselines={"naive": losses(1.0, noise=2)}, rule=ANYTIME
+    )
+    champion, naive = verdict.comparisons
+    assert (champion.passed, naive.passed) == (False, True)
+    assert verdict.reason.endswith("the gain over m@1 may be chance (the rule asks for e >= 20)")
+
+
+@pytest.mark.parametrize("rule", [BETTER, SIGNIFICANT, ANYTIME])
+def test_evidence_is_gathered_whatever_the_rule_so_that_the_rule_may_change(rule: Rule) -> None:
+    verdict = decide(losses(0.9), champion=None, baselines={"naive": losses(1.0, noise=1)}, rule=rule)
+    assert verdict.evidence is not None
+    assert verdict.evidence["rivals"]["naive"]["blocks"] == verdict.comparisons[0].blocks == 1197

@@ -71,6 +71,16 @@ def test_the_folds_follow_each_other_and_end_with_the_table(table: Table) -> Non
     assert result.folds == tuple(itertools.pairwise(edges))
 
 
+def test_a_costly_baseline_that_the_gate_names_takes_part(table: Table) -> None:
+    assert "median" not in {standing.name for standing in walk(table, folds=1)[1].standings}
+    asked = SETTINGS.model_copy(update={"gate": GATE.model_copy(update={"baselines": ("median",)})})
+    *_, result = backtest(
+        asked, task=TASK, tables=lambda _name: table, champion=None, folds=1, progress=lambda _advance: None
+    )
+    assert isinstance(result, Backtest)
+    assert "median" in {standing.name for standing in result.standings}
+
+
 def test_nothing_of_a_fold_or_after_it_is_seen_in_its_training(table: Table) -> None:
     seen: list[Split] = []
 

@@ -97,10 +97,8 @@ def test_the_details_are_columns_with_one_of_each_rival() -> None:
     assert details["loss"]["starts"] == list(range(0, 120, 2))
     assert details["loss"]["challenger"] == [1.5] * 60
     assert details["loss"]["mean"] == [2.5] * 60
-    assert details["calibration"] == {
-        "levels": [0.1, 0.9],
-        **dict.fromkeys(("challenger", "mean", "m@1"), [0.142857, 0.95]),
-    }
+    shares = [0.142857, 0.95]
+    assert details["calibration"] == {"levels": [0.1, 0.9], "challenger": shares, "mean": shares, "m@1": shares}
     assert details["skill"] == {"night": {"labels": [0, 1], "items": [60, 60], "mean": [0.75, -1.0], "m@1": [0.5, 0.0]}}
 
 

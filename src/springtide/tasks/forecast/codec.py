@@ -37,6 +37,10 @@ SLACK = 24  # further steps read before the window, so that a gap at its edge is
 class ForecastCodec:
     """Windows of the newest rows in, one line per series and step out."""
 
+    def series(self, signature: Mapping[str, Any]) -> tuple[str, ...]:
+        """The series that it learned from; drivers of features are not among them."""
+        return tuple(signature["series"])
+
     def rows(self, signature: Mapping[str, Any]) -> tuple[Filter, int]:
         """Which series, and how many of the newest steps of each."""
         spec, features = _features(signature)
@@ -84,7 +88,8 @@ class ForecastCodec:
             If a column is missing, a value is not a finite number (or a price not positive), or times are off the grid.
         """
         channels = CANDLE_VALUES if signature["kind"] == "candles" else PLAIN_VALUES
-        names, seconds, values = _read(columns, channels)
+        positive = signature["kind"] == "candles" or signature.get("layout", {}).get("logarithmic", False)
+        names, seconds, values = _read(columns, channels, positive=positive)
         if not len(names):
             raise TooFewRows("there are no rows", where=f"model {signature['model']}", do="send or ingest rows first")
         spec, features = _features(signature)
@@ -151,7 +156,7 @@ def interval_columns(model: str, intervals: Sequence[int]) -> dict[str, int]:
 
 
 def _read(
-    columns: Mapping[str, NDArray[Any]], channels: Sequence[str]
+    columns: Mapping[str, NDArray[Any]], channels: Sequence[str], *, positive: bool
 ) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.float64]]:
     if missing := [name for name in (SERIES, TIME, *channels) if name not in columns]:
         raise BadRows(
@@ -161,15 +166,16 @@ def _read(
         )
     values = np.stack([np.asarray(columns[name], dtype=np.float64) for name in channels], axis=1)
     bad = ~np.isfinite(values).all(axis=1)
-    if len(channels) > 1:
-        bad |= (values[:, :4] <= 0).any(axis=1) | (values[:, 4] < 0)
+    if positive:
+        bad |= (values[:, :4] <= 0).any(axis=1)  # prices, or the one value
+    bad |= (values[:, 4:] < 0).any(axis=1)  # volume
     if bad.any():
         first = int(np.argmax(bad))
         shown = dict(zip(channels, values[first].tolist(), strict=True))
         raise BadRows(
             f"row {first + 1} holds {shown}",
             where=f"series {columns[SERIES][first]}",
-            do="send finite numbers and positive prices",
+            do="send finite numbers; prices are positive, and so are values whose ratios are learned",
         )
     return np.asarray(columns[SERIES]), np.asarray(columns[TIME], dtype=np.int64), values
 

@@ -140,7 +140,9 @@ def _read(
     drivers = recipe.features.drivers
     mine = rows.filter(pl.col(SERIES).is_in(recipe.series)) if recipe.series else rows
     others = build_panel(rows.filter(pl.col(SERIES).is_in(drivers))) if drivers else None
-    return build_panel(mine, logarithmic=recipe.logarithmic), Surroundings(others, {name: columns_of(frame) for name, frame in outside.items()})
+    return build_panel(mine, logarithmic=recipe.logarithmic), Surroundings(
+        others, {name: columns_of(frame) for name, frame in outside.items()}
+    )
 
 
 def _moment(seconds: int) -> datetime:

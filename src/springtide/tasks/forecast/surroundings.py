@@ -12,7 +12,7 @@ from springtide.domain.errors import BadRows, Conflict, did_you_mean
 from springtide.domain.rows import CANDLE_VALUES, PLAIN_VALUES, SERIES, TIME, Filter
 from springtide.tasks.forecast.features.build import build_features
 from springtide.tasks.forecast.features.check import check_features
-from springtide.tasks.forecast.features.feature import batch_features
+from springtide.tasks.forecast.features.feature import batch_features, reach_of
 from springtide.tasks.forecast.features.joining import join_driver, join_outside
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Features", "Surroundings", "columns_of", "outside_rows", "rows_of"]
 
 CHECKED_SERIES = 3  # whose features are proven on real rows
+CHECKED_REACHES = 4  # how many reaches of rows are enough for that
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +60,7 @@ class Surroundings:
         for index in range(len(panel.series)):
             frame = self._frame(spec, panel, index)
             if index < CHECKED_SERIES:
-                check_features(features, frame)
+                check_features(features, frame.tail(CHECKED_REACHES * reach_of(features)))
             parts.append(batch_features(features, frame).astype(np.float32))
         return Features(
             tuple(one.name for one in features), tuple(one.group for one in features), np.concatenate(parts)

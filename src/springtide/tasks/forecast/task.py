@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from springtide.domain.rows import Filter
-from springtide.tasks.forecast.baselines import fit_baselines, fit_scaled_quantiles
+from springtide.tasks.forecast.baselines import COSTLY, fit_baselines, fit_scaled_quantiles
+from springtide.tasks.forecast.baselines.seasonal import fit_seasonal_quantiles
+from springtide.tasks.forecast.explain import explain_forecaster
 from springtide.tasks.forecast.export import export_forecaster, load_exported, load_network
 from springtide.tasks.forecast.items import split
 from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
 from springtide.tasks.forecast.recipe import ForecastRecipe
+from springtide.tasks.forecast.regression import start_at_regression
 from springtide.tasks.forecast.scoring import score
-from springtide.tasks.forecast.seasonal import fit_seasonal_quantiles, has_seasons
+from springtide.tasks.forecast.seasonal_scale import has_seasons
 from springtide.tasks.forecast.surroundings import outside_rows
 from springtide.tasks.forecast.training import Fitted, learn_what_is_usual, train
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from datetime import datetime
     from pathlib import Path
 
@@ -47,6 +50,7 @@ class ForecastTask:
 
     name = "forecast"
     recipe: type[BaseModel] = ForecastRecipe
+    costly_baselines: tuple[str, ...] = tuple(COSTLY)
 
     def __init__(self, *, graphs: GraphCache | None = None) -> None:
         self.graphs = graphs
@@ -75,7 +79,8 @@ class ForecastTask:
         """Train from the exported model in `start` when its layout is the same, else from its baseline."""
         network, layout, graph = self._start(prepared, start, seed=budget.seed)
         learn_what_is_usual(network, prepared)
-        fitted = train(prepared, network, layout, budget=budget, progress=progress)
+        cautious = graph is None and layout.kind == "candles"  # a regression is a start that is hard to beat
+        fitted = train(prepared, network, layout, budget=budget, progress=progress, cautious=cautious)
         facts = {**fitted.facts, "start": "scratch" if graph is None else "champion"}
         return replace(fitted, graph=graph, facts=facts)
 
@@ -87,9 +92,9 @@ class ForecastTask:
         """An exported model as a rival."""
         return load_exported(folder)
 
-    def baselines(self, prepared: Windows) -> Mapping[str, Predictor]:
-        """Trivial rivals, fitted on the training part only."""
-        return fit_baselines(prepared)
+    def baselines(self, prepared: Windows, also: Collection[str] = ()) -> Mapping[str, Predictor]:
+        """Cheap rivals and the costly ones that `also` names, fitted on the training part only."""
+        return fit_baselines(prepared, also)
 
     def losses(self, predictor: Predictor, prepared: Windows) -> Losses:
         """The pinball loss of every judging item."""
@@ -98,6 +103,10 @@ class ForecastTask:
     def export(self, fitted: Fitted, prepared: Windows, folder: Path) -> Exported:
         """ONNX with scaling and un-scaling inside, weights, signature and probe."""
         return export_forecaster(fitted, prepared, folder, graphs=self.graphs)
+
+    def explain(self, folder: Path, prepared: Windows, *, seed: int) -> Mapping[str, Any]:
+        """Groups of inputs by what the judged and the newest forecasts owe to them."""
+        return explain_forecaster(load_exported(folder), prepared, seed=seed)
 
     def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout, Path | None]:
         """The champion's network where its layout is the wanted one, else a fresh one at its baseline."""
@@ -108,6 +117,8 @@ class ForecastTask:
             torch.manual_seed(seed)
             network = build_forecaster(layout, torch.from_numpy(table))
         network.observation.scale.fit(torch.from_numpy(prepared.features.values[prepared.train]))
+        if layout.kind == "candles":
+            start_at_regression(network, prepared)
         return network, layout, None
 
 

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from springtide.evaluation.significance import diebold_mariano
 from springtide.tasks.forecast.answers import Answers
 from springtide.tasks.forecast.scoring import item_scale, naive_error
 from springtide.tasks.forecast.volatility import ewma_volatility
 from springtide.tasks.seam import Advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -33,6 +35,7 @@ LOOK_STEPS = 50  # optimiser steps between two looks at the validation items
 MOST_VALIDATION = 2048  # validation items of one look, evenly spread
 USUAL = 2048  # training items that say which inputs are usual, evenly spread
 CHUNK = 1024  # items of one pass without gradients
+MOST_CHANCE = 0.16  # the p-value of a gain of one standard error
 BATCH = {"lstm": 64, "mixer": 256, "nhits": 256, "nlinear": 256, "patch": 128}  # windows of one step
 
 
@@ -125,6 +128,7 @@ def train(
     *,
     budget: Budget,
     progress: Progress,
+    cautious: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Fitted:
     """Minimise the pinball loss on the training items; keep the weights that are best on the validation items.
@@ -132,25 +136,30 @@ def train(
     Training losses are taken in units of each item's volatility, so that wild times do not drown calm ones (where
     series have seasons, as they are judged); the validation loss is the one that is judged. What is kept is a moving average of the weights, which forgets the
     noise of single steps. The weights at the start are a candidate too: a network that learns nothing is returned
-    as it came. Training stops when validation has not improved for `patience` looks, after `max_steps`, or when the
+    as it came. So is, when `cautious`, one whose gain on the validation items is less than a standard error. Training stops when validation has not improved for `patience` looks, after `max_steps`, or when the
     time budget is spent.
 
     Notes
     -----
-    Averaged weights: Polyak & Juditsky 1992, doi:10.1137/0330046.
+    Averaged weights: Polyak & Juditsky 1992, doi:10.1137/0330046. The rule of one standard error: Breiman, Friedman,
+    Olshen & Stone 1984, doi:10.1201/9781315139470.
     """
     recipe = windows.recipe
     device = choose_device(budget.device)
     network = network.to(device)
-    average = AveragedModel(network, avg_fn=_moving_average)
+    average = AveragedModel(network, multi_avg_fn=_moving_average)
     objective = _Objective.of(windows, layout, device)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     batches = _batches(windows, layout, device, seed=budget.seed)
 
     began = clock()
-    first = best = objective.look(network)
+    at_start = objective.look(network)
+    at_best = at_start
+    first = best = float(at_start.mean())
     best_step, step, stopped = 0, 0, "max_steps"
-    weights = copy.deepcopy(network.state_dict())
+    weights = begun = copy.deepcopy(network.state_dict())
     while step < recipe.max_steps:
         step += 1
         network.train()
@@ -163,22 +172,28 @@ def train(
         over = spent >= budget.seconds
         if step % LOOK_STEPS and step < recipe.max_steps and not over:
             continue
-        now = objective.look(cast("Forecaster", average.module))
-        if now < best:
+        losses = objective.look(cast("Forecaster", average.module))
+        if (now := float(losses.mean())) < best:
             best, best_step, weights = now, step, copy.deepcopy(average.module.state_dict())
+            at_best = losses
         share = max(spent / max(budget.seconds, 1e-9), step / recipe.max_steps)
         left = min(budget.seconds - spent, spent / step * (recipe.max_steps - step))
         progress(Advance(done=min(1.0, share), epoch=step, loss=best, seconds_left=max(0.0, left)))
         if over or step - best_step >= recipe.patience * LOOK_STEPS:
             stopped = "time budget" if over else "validation no longer improves"
             break
-    network.load_state_dict(weights)
+    chance = objective.chance(at_start, at_best)
+    kept = "trained" if best_step and not (cautious and chance > MOST_CHANCE) else "start"
+    network.load_state_dict(weights if kept == "trained" else begun)
     network.eval()
     facts = {
         "steps": step,
         "best_step": best_step,
+        "kept": kept,
+        "validation_p_value": chance,
         "validation_loss_at_start": first,
-        "validation_loss": best,
+        "validation_loss": best if kept == "trained" else first,
+        "best_validation_loss": best,
         "stopped_by": stopped,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "device": str(device),
@@ -192,10 +207,11 @@ class _Objective:
     """The pinball loss, in the unit that trains well and in the unit that is judged."""
 
     tensors: WindowTensors
-    levels: Tensor  # (levels,) float64
+    levels: Tensor  # (levels,) float32
     unit: Tensor  # (rows,) float64: what training losses are divided by
     scale: Tensor  # (rows,) float64: what judged losses are divided by
     validation: Tensor  # (n,) int64 items
+    step_s: int
 
     @classmethod
     def of(cls, windows: Windows, layout: Layout, device: torch.device) -> _Objective:
@@ -205,26 +221,38 @@ class _Objective:
         looked_at = windows.validation[:: max(1, len(windows.validation) // MOST_VALIDATION)]
         return cls(
             tensors=WindowTensors.of(windows, device),
-            levels=torch.tensor(windows.recipe.levels, dtype=torch.float64, device=device),
+            levels=torch.tensor(windows.recipe.levels, device=device),
             unit=torch.from_numpy(scale if layout.season > 1 else _volatility(windows, layout)).to(device),
             scale=torch.from_numpy(scale).to(device),
             validation=torch.from_numpy(looked_at).to(device),
+            step_s=panel.step_s,
         )
 
     def training_loss(self, network: Forecaster, items: Tensor) -> Tensor:
         """The mean loss of a batch, in units that train well."""
         return (self._losses(network, items) / self.unit[items]).mean()
 
-    def look(self, network: Forecaster) -> float:
-        """The mean loss of the validation items, as it is judged."""
+    def look(self, network: Forecaster) -> NDArray[np.float64]:
+        """(n,) losses of the validation items, as they are judged."""
         network.eval()
         with torch.inference_mode():
             parts = [self._losses(network, part) / self.scale[part] for part in torch.split(self.validation, CHUNK)]
-        return float(torch.cat(parts).mean())
+        losses: NDArray[np.float64] = torch.cat(parts).cpu().numpy()
+        return losses
+
+    def chance(self, before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
+        """How likely a gain as that of `after` on the validation items would be if it were none (one-sided p-value)."""
+        steps = self.tensors.seconds[self.validation].cpu().numpy() // self.step_s
+        _, place = np.unique(steps, return_inverse=True)
+        gains = np.bincount(place, weights=before - after) / np.bincount(place)
+        spacing = max(1, int(np.median(np.diff(np.unique(steps)), axis=0))) if len(gains) > 1 else 1
+        overlap = (len(self.tensors.ahead) - 1) // spacing
+        return diebold_mariano(gains, overlap=overlap)[1]
 
     def _losses(self, network: Forecaster, items: Tensor) -> Tensor:  # (n,) -> (n,) in the unit of the target
         missed = self.tensors.outcomes(items)[:, :, None] - network.quantiles(*self.tensors.inputs(items))
-        return torch.maximum(self.levels * missed, (self.levels - 1) * missed).mean(dim=(1, 2))
+        missed = missed.float()  # only the difference of two large numbers needs the digits
+        return (self.levels * missed + functional.relu(-missed)).mean(dim=(1, 2))
 
 
 def _volatility(windows: Windows, layout: Layout) -> NDArray[np.float64]:
@@ -243,6 +271,8 @@ def _batches(windows: Windows, layout: Layout, device: torch.device, *, seed: in
         yield items[torch.randint(len(items), (size,), generator=draw)].to(device)
 
 
-def _moving_average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
+def _moving_average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
     """Follow quickly at first, then with a memory of about fifty steps."""
-    return averaged + (current - averaged) * max(0.02, 9 / (10 + float(count)))
+    torch._foreach_lerp_(
+        list(averaged), list(current), max(0.02, 9 / (10 + float(count)))
+    )  # torch has no public name for it

@@ -41,10 +41,11 @@ class Bars:
         """Candles of the bar being built at the last row."""
         return self.built(int(columns["ds"][-1]))
 
-    def closed(self, columns: Columns, name: str, bars: int) -> Floats:
-        """(bars, size) one column of the last closed bars."""
-        stop = len(columns[name]) - self.building(columns)
-        return columns[name][stop - bars * self.size : stop].reshape(bars, self.size)
+    def range(self, columns: Columns, bars: int) -> float:
+        """The log range that the last closed bars span together."""
+        stop = len(columns["ds"]) - self.building(columns)
+        rows = slice(stop - bars * self.size, stop)
+        return math.log(np.maximum.reduce(columns["high"][rows]) / np.minimum.reduce(columns["low"][rows]))
 
     def ends(self, columns: Columns) -> Floats:
         """(BARS + 1,) the closes of the last closed bars."""
@@ -52,18 +53,13 @@ class Bars:
         ends: Floats = columns["close"][stop - 1 - BARS * self.size : stop : self.size]
         return ends
 
-    def unit(self, columns: Columns) -> float:
-        """The mean range of the last `BARS` closed bars."""
-        tops, bottoms = self.closed(columns, "high", BARS), self.closed(columns, "low", BARS)
-        return tails.mean(np.log(np.maximum.reduce(tops, axis=1) / np.minimum.reduce(bottoms, axis=1)), BARS)
-
 
 def build_timeframe(timeframe: timedelta, *, step_s: int) -> list[Feature]:
     """The features of bars of one length.
 
     A bar is closed once the candle of the cutoff ends where the bar does. Until then it is being built, from the candles
-    up to the cutoff and no others: nothing of its future is in it. Moves and ranges are in units of the mean range of the
-    last `BARS` closed bars; volatility is the root mean square of their log returns.
+    up to the cutoff and no others: nothing of its future is in it. Moves and ranges are in units of the range that the
+    last `BARS` closed bars span together; volatility is the root mean square of their log returns.
 
     Raises
     ------
@@ -86,21 +82,20 @@ def build_timeframe(timeframe: timedelta, *, step_s: int) -> list[Feature]:
 
 def _closed_bars(bars: Bars) -> list[tuple[str, pl.Expr, Callable[[Columns], float]]]:
     """What the last closed bars did."""
-    level, unit = pl.col("close").log(), _unit(bars)
+    level, unit = pl.col("close").log(), _range(bars, BARS)
     returns = level - level.shift(bars.size)
     squares = pl.sum_horizontal(returns.shift(back * bars.size).pow(2) for back in range(BARS))
 
     def last_return(columns: Columns) -> float:
         *_, before, last = bars.ends(columns)
-        return tails.ratio(math.log(last / before), bars.unit(columns))
+        return tails.ratio(math.log(last / before), bars.range(columns, BARS))
 
     def whole_return(columns: Columns) -> float:
         first, *_, last = bars.ends(columns)
-        return tails.ratio(math.log(last / first), bars.unit(columns))
+        return tails.ratio(math.log(last / first), bars.range(columns, BARS))
 
     def last_range(columns: Columns) -> float:
-        high, low = bars.closed(columns, "high", 1)[0], bars.closed(columns, "low", 1)[0]
-        return tails.ratio(math.log(np.maximum.reduce(high) / np.minimum.reduce(low)), bars.unit(columns))
+        return tails.ratio(bars.range(columns, 1), bars.range(columns, BARS))
 
     def volatility(columns: Columns) -> float:
         return tails.rms(tails.changes(np.log(bars.ends(columns))), BARS)
@@ -108,27 +103,28 @@ def _closed_bars(bars: Bars) -> list[tuple[str, pl.Expr, Callable[[Columns], flo
     return [
         ("return_1", _closed(bars, expressions.ratio(returns, unit)), last_return),
         (f"return_{BARS}", _closed(bars, expressions.ratio(level - level.shift(BARS * bars.size), unit)), whole_return),
-        ("range_1", _closed(bars, expressions.ratio(_range(bars), unit)), last_range),
+        ("range_1", _closed(bars, expressions.ratio(_range(bars, 1), unit)), last_range),
         (f"volatility_{BARS}", _closed(bars, (squares / BARS).sqrt()), volatility),
     ]
 
 
 def _bar_being_built(bars: Bars) -> list[tuple[str, pl.Expr, Callable[[Columns], float]]]:
     """What the bar that is being built has done so far; 0 when the cutoff closes a bar."""
-    built, unit = bars.built(pl.col("ds")), _closed(bars, _unit(bars))
+    built, unit = bars.built(pl.col("ds")), _closed(bars, _range(bars, BARS))
     opened = expressions.ago(pl.col("open").log(), pl.max_horizontal(built - 1, 0))
     bar = (pl.col("ds") - MONDAY_S) // (bars.size * bars.step_s)
     spread = pl.col("high").cum_max().over(bar).log() - pl.col("low").cum_min().over(bar).log()
 
     def distance(columns: Columns) -> float:
-        rows = bars.building(columns)
-        return tails.ratio(math.log(columns["close"][-1] / columns["open"][-rows]), bars.unit(columns)) if rows else 0.0
+        if not (rows := bars.building(columns)):
+            return 0.0
+        return tails.ratio(math.log(columns["close"][-1] / columns["open"][-rows]), bars.range(columns, BARS))
 
     def spread_so_far(columns: Columns) -> float:
         if not (rows := bars.building(columns)):
             return 0.0
         high, low = columns["high"][-rows:], columns["low"][-rows:]
-        return tails.ratio(math.log(np.maximum.reduce(high) / np.minimum.reduce(low)), bars.unit(columns))
+        return tails.ratio(math.log(np.maximum.reduce(high) / np.minimum.reduce(low)), bars.range(columns, BARS))
 
     def if_open(batch: pl.Expr) -> pl.Expr:
         return pl.when(built > 0).then(expressions.ratio(batch, unit)).otherwise(0.0)
@@ -145,11 +141,7 @@ def _closed(bars: Bars, batch: pl.Expr) -> pl.Expr:
     return expressions.ago(batch, bars.built(pl.col("ds")))
 
 
-def _range(bars: Bars) -> pl.Expr:
-    """The log range of a bar that ends at a row."""
-    return pl.col("high").rolling_max(bars.size).log() - pl.col("low").rolling_min(bars.size).log()
-
-
-def _unit(bars: Bars) -> pl.Expr:
-    """The mean range of the `BARS` bars of which the newest ends at a row."""
-    return pl.sum_horizontal(_range(bars).shift(back * bars.size) for back in range(BARS)) / BARS
+def _range(bars: Bars, count: int) -> pl.Expr:
+    """The log range of the bars of which the newest ends at a row."""
+    rows = count * bars.size
+    return pl.col("high").rolling_max(rows).log() - pl.col("low").rolling_min(rows).log()

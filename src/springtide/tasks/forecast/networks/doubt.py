@@ -9,8 +9,8 @@ __all__ = ["Dissimilarity"]
 
 REFERENCES = 256  # training items that an input is compared with
 FENCE = 1.5  # interquartile ranges above the upper quartile
-LEAST_SPREAD = 0.05  # facts are logs and squashed ratios: a smaller difference is noise
-SOFTENING = 0.01  # squared distance that counts as none: keeps rounding from being a large share of a small distance
+LEAST_SPREAD = 0.1  # facts are logs and squashed ratios: a smaller difference is noise
+SOFTENING = 1.0  # squared distance that counts as none: keeps rounding from being a large share of a small distance
 
 
 class Dissimilarity(nn.Module):

@@ -54,7 +54,7 @@ class Forecaster(nn.Module):
         self.features = len(layout.features)
         self.observation = _observation(layout)
         self.body = _body(layout, self.observation)
-        self.head = _head(layout, self.body, table)
+        self.head = _head(layout, self.body, self.observation.facts, table)
         self.doubt = Dissimilarity(self.observation.facts - CALENDAR)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -116,7 +116,7 @@ def _body(layout: Layout, observation: Observation) -> Body:
             return PatchTransformer(channels, facts, length)
 
 
-def _head(layout: Layout, body: Body, table: Tensor) -> QuantileHead | SeasonalHead:
+def _head(layout: Layout, body: Body, facts: int, table: Tensor) -> QuantileHead | SeasonalHead:
     if layout.season > 1:
         return SeasonalHead(layout, body, table)
-    return QuantileHead(body.features, table, logarithmic=layout.kind == "candles" or layout.logarithmic)
+    return QuantileHead(body.features, facts, table, logarithmic=layout.kind == "candles" or layout.logarithmic)

@@ -20,6 +20,7 @@ class QuantileHead(nn.Module):
     The baseline's table of scaled quantiles is moved by three corrections, all zero at the start: of scale (one
     factor a step), of location (a shift a step, in units of volatility) and of shape (a factor for the distance
     between neighbouring quantiles). Corrections vary smoothly over the horizon: they are spanned by a few cosines.
+    The scale also follows the facts at the cutoff directly; `start` sets that by a regression.
     """
 
     median: Tensor
@@ -27,7 +28,7 @@ class QuantileHead(nn.Module):
     waves: Tensor
     root: Tensor
 
-    def __init__(self, features: int, table: Tensor, *, logarithmic: bool, smooth: int = 8) -> None:
+    def __init__(self, features: int, facts: int, table: Tensor, *, logarithmic: bool, smooth: int = 8) -> None:
         # table (horizon, levels): quantiles of changes in units of volatility, rising over the levels
         super().__init__()
         horizon, levels = table.shape
@@ -41,12 +42,13 @@ class QuantileHead(nn.Module):
             "distances", table.diff(dim=1).double().clamp_min(1e-9).contiguous()
         )  # (horizon, levels - 1)
         self.register_buffer("root", torch.sqrt(torch.arange(1, horizon + 1, dtype=torch.float64)))
+        self.direct = zero_linear(facts, len(waves))
         self.scale = zero_linear(features, len(waves))
         self.location = zero_linear(features, len(waves))
         self.shape = zero_linear(features, levels - 1)
 
     def forward(self, features: Tensor, observed: Observed) -> Tensor:  # -> (batch, horizon, levels) float64
-        scale = torch.exp((self.scale(features) @ self.waves).double())  # (batch, horizon)
+        scale = torch.exp(((self.scale(features) + self.direct(observed.summary)) @ self.waves).double())
         location = (self.location(features) @ self.waves).double() * self.root
         shape = torch.exp(self.shape(features).double())  # (batch, levels - 1)
         distances = self.distances * shape[:, None, :] * scale[:, :, None]
@@ -56,6 +58,14 @@ class QuantileHead(nn.Module):
         changes = torch.cat([median - below, median, median + above], dim=2)
         level = observed.level[:, None, None] + observed.volatility[:, None, None] * changes
         return torch.exp(level) if self.logarithmic else level
+
+    def start(self, weights: Tensor, bias: Tensor, table: Tensor) -> None:
+        """Let the scale follow the facts by `weights` (waves, facts) and `bias` (waves,), and begin at another table."""
+        with torch.no_grad():
+            self.direct.weight.copy_(weights)
+            self.direct.bias.copy_(bias)
+        self.median.copy_(table[:, self.middle])
+        self.distances.copy_(table.diff(dim=1).clamp_min(1e-9))
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:

@@ -48,10 +48,10 @@ class NHits(nn.Module):
         for stack, (pool, block) in enumerate(zip(self.POOLS, self.blocks, strict=True)):
             pooled = functional.max_pool1d(left, pool, ceil_mode=True) if pool > 1 else left
             hidden = block(torch.cat([pooled.flatten(1), observed.summary], dim=1))
-            forecasts.append(self.forecasts[stack](hidden))
+            forecasts.append(torch.unflatten(self.forecasts[stack](hidden), 1, (self.levels, -1)))
             if stack < len(self.backcasts):
                 left = left - torch.unflatten(self.backcasts[stack](hidden), 1, (left.shape[1], -1))
-        return torch.cat(forecasts, dim=1)
+        return torch.cat(forecasts, dim=2).flatten(1)  # (batch, levels * knots)
 
 
 class Interpolation(nn.Module):
@@ -63,10 +63,10 @@ class Interpolation(nn.Module):
         super().__init__()
         self.levels = body.levels
         lines = [functional.interpolate(torch.eye(knots)[None], size=horizon, mode="linear")[0] for knots in body.knots]
-        self.register_buffer("basis", torch.cat(lines).T.contiguous(), persistent=False)  # (horizon, knots)
+        self.register_buffer("basis", torch.cat(lines), persistent=False)  # (knots, horizon)
 
-    def forward(self, features: Tensor) -> Tensor:  # (batch, knots * levels) -> (batch, horizon, levels)
-        return self.basis @ torch.unflatten(features, 1, (-1, self.levels))
+    def forward(self, features: Tensor) -> Tensor:  # (batch, levels * knots) -> (batch, horizon, levels)
+        return (torch.unflatten(features, 1, (self.levels, -1)) @ self.basis).transpose(1, 2)
 
 
 def _mlp(inputs: int, width: int) -> nn.Sequential:

@@ -11,7 +11,7 @@ from springtide.tasks.forecast.volatility import FLOOR, decay_weights
 
 __all__ = ["CALENDAR", "SPANS", "CandleObservation", "FeatureScaler", "Observed", "PlainObservation", "calendar"]
 
-SPANS = (3, 6, 12, 24, 72)  # steps over which volatility is said, beside the whole window
+SPANS = (1, 3, 6, 12, 24, 72)  # steps over which volatility is said, beside the whole window
 DAY_S, WEEK_S = 86_400, 604_800
 EPS = 1e-6
 
@@ -75,7 +75,7 @@ class CandleObservation(nn.Module):
         self.volatility = _Volatility(window, decay)
         self.scale = FeatureScaler(features)
         self.length, self.channels = window - 1, 6
-        self.facts = 1 + 5 * len(self.spans) + features + CALENDAR
+        self.facts = 1 + 8 * len(self.spans) + features + CALENDAR
 
     def forward(self, candles: Tensor, market: Tensor, cutoff: Tensor, features: Tensor) -> Observed:
         # candles (batch, window, 5) open, high, low, close, volume; market (batch, window);
@@ -103,12 +103,16 @@ class CandleObservation(nn.Module):
         )
         facts = [torch.log(volatility)[:, None].float() + 5.0]
         for span in self.spans:
+            moved = scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5
             facts += [
                 _log(scaled[:, -span:].square().mean(dim=1, keepdim=True).sqrt()),
+                _log(scaled[:, -span:].abs().mean(dim=1, keepdim=True)),
+                _log(spread[:, -span:].square().mean(dim=1, keepdim=True).sqrt()),
                 _log(spread[:, -span:].mean(dim=1, keepdim=True)),
                 _log(volume[:, -span:].mean(dim=1, keepdim=True)),
                 _log(around[:, -span:].mean(dim=1, keepdim=True)),
-                _squash(scaled[:, -span:].sum(dim=1, keepdim=True) / span**0.5),
+                _squash(moved),
+                _squash(torch.relu(-moved)),  # falls move volatility more than rises
             ]
         summary = torch.cat([*facts, self.scale(features), calendar(cutoff)], dim=1)
         return Observed(steps, summary, close[:, -1], volatility)
@@ -144,15 +148,16 @@ class PlainObservation(nn.Module):
         return Observed(steps, summary, level[:, -1], volatility)
 
 
-CALENDAR = 6
+DAY_WAVES, WEEK_WAVES = 4, 3
+CALENDAR = 2 * (DAY_WAVES + WEEK_WAVES)
 
 
 def calendar(cutoff: Tensor) -> Tensor:
-    """(batch, 6): hour of day as two waves, day of week as one."""
+    """(batch, CALENDAR): time of day and of week, each as sines and cosines of a few waves."""
     day = (cutoff % DAY_S).float() * (2 * torch.pi / DAY_S)
     week = (cutoff % WEEK_S).float() * (2 * torch.pi / WEEK_S)
-    waves = [torch.sin(day), torch.cos(day), torch.sin(2 * day), torch.cos(2 * day), torch.sin(week), torch.cos(week)]
-    return torch.stack(waves, dim=1)
+    angles = [wave * day for wave in range(1, DAY_WAVES + 1)] + [wave * week for wave in range(1, WEEK_WAVES + 1)]
+    return torch.stack([turn(angle) for angle in angles for turn in (torch.sin, torch.cos)], dim=1)
 
 
 def _spans(window: int) -> tuple[int, ...]:

@@ -49,21 +49,20 @@ class PatchTransformer(nn.Module):
 class _Encoder(nn.Module):
     """One layer: attention, then a small MLP, each added to what came in."""
 
-    def __init__(self, width: int, heads: int, *, dropout: float = 0.1) -> None:
+    def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.temper = heads, (width / heads) ** -0.5
         self.attend = nn.Linear(width, 3 * width)
         self.merge = nn.Linear(width, width)
         self.think = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.before, self.between = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.drop = nn.Dropout(dropout)
 
     def forward(self, hidden: Tensor) -> Tensor:  # (batch, patches, width) -> the same
         query, key, value = (
             part.unflatten(2, (self.heads, -1)).transpose(1, 2)  # (batch, heads, patches, width / heads)
             for part in self.attend(self.before(hidden)).chunk(3, dim=2)
         )
-        attended = functional.scaled_dot_product_attention(query, key, value)
-        hidden = hidden + self.drop(self.merge(attended.transpose(1, 2).flatten(2)))
-        thought: Tensor = self.drop(self.think(self.between(hidden)))
+        attention = functional.softmax(query @ key.transpose(2, 3) * self.temper, dim=3)
+        hidden = hidden + self.merge((attention @ value).transpose(1, 2).flatten(2))
+        thought: Tensor = self.think(self.between(hidden))
         return hidden + thought

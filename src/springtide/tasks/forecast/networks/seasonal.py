@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from springtide.tasks.forecast.networks.head import zero_linear
 from springtide.tasks.forecast.networks.nhits import Interpolation, NHits
 from springtide.tasks.forecast.networks.observation import CALENDAR, FeatureScaler, Observed, calendar
-from springtide.tasks.forecast.seasonal import STEP_SHARE
+from springtide.tasks.forecast.seasonal_scale import STEP_SHARE
 from springtide.tasks.forecast.volatility import FLOOR
 
 if TYPE_CHECKING:
@@ -60,7 +59,8 @@ class SeasonalHead(nn.Module):
     """Quantiles that start exactly at the seasonal baseline and can never cross.
 
     The median is the same step of the last season, shifted by a correction of its own at every step; the distances
-    between neighbouring quantiles are the baseline's, each times a positive factor, 1 at the start.
+    between neighbouring quantiles are the baseline's, each times a positive factor, 1 at the start (squareplus, Barron
+    2021, arXiv:2112.11687).
     """
 
     gaps: Tensor
@@ -81,13 +81,11 @@ class SeasonalHead(nn.Module):
     def forward(self, features: Tensor, observed: Observed) -> Tensor:  # -> (batch, horizon, levels) float64
         corrections = self.correct(features)  # (batch, horizon, levels), the median's first
         median = observed.steps[:, self.repeated] + corrections[:, :, :1]
-        gaps = self.gaps * functional.softplus(corrections[:, :, 1:] + ONE)
-        changes = (torch.cat([median, gaps], dim=2) @ self.ladder).double()
+        push = corrections[:, :, 1:]
+        gaps = self.gaps * (push + torch.sqrt(push.square() + 4)) / 2  # positive, and the baseline's at no push
+        changes = median.double() + (gaps @ self.ladder).double()
         level = observed.level[:, None, None] + observed.volatility[:, None, None] * changes
         return torch.exp(level) if self.logarithmic else level
-
-
-ONE = 0.5413248546129181  # softplus(ONE) = 1
 
 
 def _corrections(body: Body, horizon: int, levels: int) -> nn.Module:
@@ -98,13 +96,9 @@ def _corrections(body: Body, horizon: int, levels: int) -> nn.Module:
 
 
 def _ladder(levels: int) -> Tensor:
-    """(levels, levels) that adds up (median, gaps ...): each quantile is the median and the gaps between them."""
+    """(levels - 1, levels) that adds gaps up: how far each quantile is from the median."""
+    gaps, quantiles = torch.arange(levels - 1)[:, None], torch.arange(levels)
     middle = levels // 2
-    ladder = torch.zeros(levels, levels)
-    ladder[0] = 1.0
-    for gap in range(levels - 1):  # between quantiles `gap` and `gap + 1`
-        if gap < middle:
-            ladder[1 + gap, : gap + 1] = -1.0
-        else:
-            ladder[1 + gap, gap + 1 :] = 1.0
-    return ladder
+    above = (gaps >= middle) & (quantiles > gaps)
+    below = (gaps < middle) & (quantiles <= gaps)
+    return above.float() - below.float()

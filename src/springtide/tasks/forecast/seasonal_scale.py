@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -16,10 +15,9 @@ if TYPE_CHECKING:
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.panel import Panel
 
-__all__ = ["STEP_SHARE", "SeasonalQuantiles", "fit_seasonal_quantiles", "has_seasons", "seasonal_scale"]
+__all__ = ["STEP_SHARE", "has_seasons", "seasonal_scale"]
 
 STEP_SHARE = 0.05  # of the usual change from step to step: the scale of a series that repeats itself exactly
-MOST_ITEMS = 40_000  # training items that quantiles are estimated from, evenly spread
 
 
 def has_seasons(windows: Windows) -> bool:
@@ -57,44 +55,6 @@ def seasonal_scale(panel: Panel, *, window: int, season: int) -> NDArray[np.floa
         stepwise = _mean_change(level, lag=1, terms=window - 1)
         scale[start:stop] = np.maximum(seasonal, STEP_SHARE * stepwise)
     return np.maximum(scale, FLOOR)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SeasonalQuantiles:
-    """The same step of the last season, with past errors in units of the seasonal scale then, times that scale now.
-
-    Attributes
-    ----------
-    table : (horizon, levels) float64
-        Quantiles of (level at step k - level at that step of the last season) / seasonal scale at the item, around
-        their median: the point forecast is the seasonal naive.
-    """
-
-    table: NDArray[np.float64]
-
-    def __call__(self, windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Quantiles (n, horizon, levels) in the unit of the target."""
-        scale = seasonal_scale(windows.panel, window=windows.recipe.window, season=windows.season)[items]
-        level = _last_season(windows, items)[:, :, None] + scale[:, None, None] * self.table
-        return np.exp(level) if windows.panel.logarithmic else level
-
-
-def fit_seasonal_quantiles(windows: Windows) -> SeasonalQuantiles:
-    """Estimate the quantiles on the training items."""
-    items = windows.train[:: max(1, len(windows.train) // MOST_ITEMS)]
-    scale = seasonal_scale(windows.panel, window=windows.recipe.window, season=windows.season)[items]
-    outcomes = windows.panel.level[items[:, None] + np.arange(1, windows.recipe.horizon + 1)]
-    errors = (outcomes - _last_season(windows, items)) / scale[:, None]
-    table = np.quantile(errors, np.array(windows.recipe.levels), axis=0).T  # (horizon, levels)
-    middle = table.shape[1] // 2
-    return SeasonalQuantiles(table - table[:, middle : middle + 1])
-
-
-def _last_season(windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n, horizon) level at each step's place in the season that ends at the item."""
-    back = np.arange(windows.recipe.horizon) % windows.season - windows.season + 1
-    values: NDArray[np.float64] = windows.panel.level[items[:, None] + back]
-    return values
 
 
 def _mean_change(level: NDArray[np.float64], *, lag: int, terms: int) -> NDArray[np.float64]:
