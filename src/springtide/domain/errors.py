@@ -8,6 +8,7 @@ SpringtideError                what, where, do; the HTTP status is on the class
 ├── Conflict             409   somebody else changed it first, or it answers another question
 ├── SourceUnavailable    502   an exchange or a service did not answer
 ├── CallsUsedUp          429   a service allows no more calls in this month or day
+├── Leak                 500   a model would see what it is judged on
 ├── ModelRefused         409   a model file that is broken or does not reproduce its own answers
 ├── StoreFailed          507   the disk or the object store could not take or give bytes
 ├── NotReady             503   nothing to answer with yet
@@ -28,6 +29,7 @@ __all__ = [
     "CallsUsedUp",
     "Conflict",
     "Expired",
+    "Leak",
     "ModelRefused",
     "NotFound",
     "NotReady",
@@ -95,6 +97,12 @@ class CallsUsedUp(SpringtideError):
     """A service allows no more calls in this month or day."""
 
     status = 429
+
+
+class Leak(SpringtideError):
+    """A model would see what it is judged on."""
+
+    status = 500
 
 
 class ModelRefused(SpringtideError):

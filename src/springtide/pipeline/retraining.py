@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import SettingsError, did_you_mean
+from springtide.domain.errors import Leak, SettingsError, did_you_mean
 from springtide.domain.model import Manifest
 from springtide.domain.run import Run
 from springtide.pipeline.dead_runs import close_dead_runs, this_process
@@ -149,6 +149,7 @@ class _Retraining:
             start = judging_start(gathered.snapshot, self.order.settings.gate, champion[0] if champion else None)
             recipe = self.order.settings.recipe
             prepared: Prepared = self.task.prepare(gathered.rows, recipe, judged_from=start, outside=gathered.others)
+            _check_apart(prepared)
             result.update(prepared.facts)
             result.update(
                 trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
@@ -271,3 +272,14 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
         "last": snapshot.last.isoformat(),
         "sha256": snapshot.sha256,
     }
+
+
+def _check_apart(prepared: Prepared) -> None:
+    """Refuse a task whose training part reaches into what is judged."""
+    if prepared.trained_until > prepared.judged_from:
+        raise Leak(
+            f"training sees outcomes until {prepared.trained_until:%Y-%m-%d %H:%M}, "
+            f"and judging begins at {prepared.judged_from:%Y-%m-%d %H:%M}",
+            where="step prepare",
+            do="cut the parts in time order: what is judged must come after all that is learned from",
+        )

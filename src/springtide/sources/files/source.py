@@ -125,9 +125,7 @@ class FilesSource:
             done=done,
         )
 
-    def _irregular_batch(
-        self, rows: pl.DataFrame, notes: list[str], *, file: Path, digest: str, done: float
-    ) -> Batch:
+    def _irregular_batch(self, rows: pl.DataFrame, notes: list[str], *, file: Path, digest: str, done: float) -> Batch:
         """Rows without a grid: none is missing, and each is known at its time."""
         past = rows.filter(pl.col(TIME) <= self._now())
         notes.append(f"{past.height} rows at no fixed step, {_series(past)}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from springtide.domain.errors import BadRows, TooFewRows
+from springtide.domain.errors import BadRows, Leak, TooFewRows
 from springtide.domain.rows import SERIES
 from springtide.domain.units import format_span, steps_per_day
 from springtide.tasks.forecast.panel import Panel, build_panel
@@ -46,6 +46,23 @@ class Windows:
     judged_from: datetime
     trained_until: datetime
     facts: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        """Refuse parts that share an outcome, however they came about."""
+        reach = self.recipe.horizon * self.panel.step_s
+        judged_s = int(self.judged_from.timestamp())
+        parts = {"training": self.train, "validation": self.validation}
+        ends = {"training": int(self.panel.seconds[self.validation].min(initial=judged_s)), "validation": judged_s}
+        for name, items in parts.items():
+            late = items[self.panel.seconds[items] + reach > ends[name]]
+            if len(late):
+                first = late[np.argmax(self.panel.seconds[late])]
+                raise Leak(
+                    f"{len(late)} of {len(items)} {name} items have outcomes that come later than {_moment(ends[name]):%Y-%m-%d %H:%M}, "
+                    f"where the next part begins (one is predicted at {_moment(int(self.panel.seconds[first])):%Y-%m-%d %H:%M})",
+                    where=f"series {self.panel.series[self.panel.owner[first]]}",
+                    do="cut the parts in time order, a horizon apart; a shuffled split lets a model see what it is judged on",
+                )
 
     def outcomes(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
         """(n, horizon) float64: what came after each item, in the unit of the target."""

@@ -20,6 +20,7 @@ from springtide.evaluation.scores import (
     shares_below,
     squared_error,
 )
+from springtide.tasks.forecast.answers import Doubting
 from springtide.tasks.forecast.volatility import FLOOR, ewma_volatility
 
 if TYPE_CHECKING:
@@ -47,20 +48,22 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
     the share of steps whose direction the median foretold; about a half is no skill. ``interval_score_90`` of the
     widest interval in units of the scale, ``calibration_error`` over all levels, and for candles ``qlike`` of the
     variance that the widest interval implies. The slices: ``hour`` of the cutoff (UTC) where a step is shorter than a
-    day, ``regime`` of the volatility then: 0 calm, 1 usual, 2 wild.
+    day, ``regime`` of the volatility then: 0 calm, 1 usual, 2 wild, and of a predictor that can doubt ``doubtful``: 1
+    for items that are unlike its training data. Their share and the mean loss of the others and of them stand apart among the metrics.
     """
     items = windows.judging
     naive = naive_error(windows)
     parts = [_score_chunk(predictor, windows, items[at : at + CHUNK], naive) for at in range(0, len(items), CHUNK)]
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     values, below, spread = columns.pop("pinball"), columns.pop("below").mean(axis=0), columns.pop("spread")
+    doubtful, can_doubt = columns.pop("doubtful") > 0, hasattr(predictor, "answer")
     means = {name: float(column.mean()) for name, column in columns.items()}
     widest = f"coverage_{windows.recipe.intervals[-1]}"
     metrics = {widest: means.pop(widest), **means}
     metrics["rmse"] = float(np.sqrt(metrics.pop("squared_error")))
     metrics["crps"] = float(2 * values.mean())
     metrics["calibration_error"] = calibration_error(below, np.array(windows.recipe.levels))
-    metrics |= _qlike(predictor, windows, spread)
+    metrics |= {**_qlike(predictor, windows, spread), **_doubts(values, doubtful)}
     panel = windows.panel
     return Losses(
         name="pinball loss (share of the price)" if panel.kind == "candles" else "pinball loss (scaled as MASE)",
@@ -70,7 +73,7 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
         overlap=(windows.recipe.horizon - 1) // windows.recipe.stride,
         metrics=metrics,
         step=panel.step_s * windows.recipe.stride,
-        slices=_slices(windows),
+        slices={**_slices(windows), **({"doubtful": doubtful.astype(np.int64)} if can_doubt else {})},
         calibration=dict(zip(windows.recipe.levels, below.tolist(), strict=True)),
     )
 
@@ -82,7 +85,7 @@ def _score_chunk(
     levels = np.array(windows.recipe.levels)
     scale = item_scale(windows, items, naive)
     outcomes = windows.outcomes(items)
-    quantiles = predictor(windows, items)
+    quantiles, doubtful = _answer(predictor, windows, items)
     median = quantiles[:, :, len(levels) // 2]
     absolute = mean_absolute_error(outcomes, median)
     found = {
@@ -93,6 +96,7 @@ def _score_chunk(
         "squared_error": squared_error(outcomes, median) / scale**2,
         "below": shares_below(outcomes, quantiles),
         "spread": _spread(windows, quantiles),
+        "doubtful": doubtful.astype(np.float64),
     }
     widest = windows.recipe.intervals[-1]
     winkler = interval_score(outcomes, quantiles[:, :, 0], quantiles[:, :, -1], share=widest / 100)
@@ -100,6 +104,16 @@ def _score_chunk(
     for wide, share in enumerate(reversed(windows.recipe.intervals)):
         found[f"coverage_{share}"] = coverage(outcomes, quantiles[:, :, wide], quantiles[:, :, -1 - wide])
     return found
+
+
+def _answer(
+    predictor: Predictor, windows: Windows, items: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Quantiles, and which items the predictor doubts; a baseline doubts nothing."""
+    asked: object = predictor
+    if isinstance(asked, Doubting):
+        return asked.answer(windows, items)
+    return predictor(windows, items), np.zeros(len(items), dtype=np.bool_)
 
 
 def _spread(windows: Windows, quantiles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -129,6 +143,17 @@ def _qlike(predictor: Predictor, windows: Windows, spread: NDArray[np.float64]) 
         return {}
     factor = float((known / implied).mean())  # the one of the least mean QLIKE
     return {"qlike": float(qlike(realised[moved], factor * spread[moved]).mean())}
+
+
+def _doubts(values: NDArray[np.float64], doubtful: NDArray[np.bool_]) -> Mapping[str, float]:
+    """The losses of items that are like the training data and of those that are not."""
+    if not doubtful.any() or doubtful.all():
+        return {}
+    return {
+        "doubtful": float(doubtful.mean()),
+        "loss_familiar": float(values[~doubtful].mean()),
+        "loss_doubtful": float(values[doubtful].mean()),
+    }
 
 
 def _realised_variance(windows: Windows, items: NDArray[np.int64]) -> NDArray[np.float64]:
