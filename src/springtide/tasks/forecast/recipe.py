@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from springtide.settings.words import Span
 from springtide.tasks.forecast.features.spec import FeatureSpec
 
 __all__ = ["ForecastRecipe"]
+
+
+PRESETS: dict[Any, dict[str, Any]] = {
+    "classic": {"network": "classic", "window": 120, "horizon": 1},  # Make Us Rich: an LSTM that says the next close
+}
 
 
 class ForecastRecipe(BaseModel):
@@ -23,9 +28,12 @@ class ForecastRecipe(BaseModel):
     ] = ()
     horizon: Annotated[int, Field(ge=1, le=10_000, description="Steps to forecast, in units of the timeframe.")] = 24
     window: Annotated[int, Field(ge=8, le=10_000, description="Past steps the model sees.")] = 168
-    network: Annotated[Literal["lstm", "mixer", "nhits", "nlinear", "patch"], Field(description="The network.")] = (
-        "mixer"
-    )
+    preset: Annotated[
+        Literal["classic"] | None, Field(description="Settings of a known model, for keys that are not written.")
+    ] = None
+    network: Annotated[
+        Literal["classic", "lstm", "mixer", "nhits", "nlinear", "patch"], Field(description="The network.")
+    ] = "mixer"
     intervals: Annotated[
         tuple[int, ...], Field(min_length=1, description="Central intervals in per cent, beside the median.")
     ] = (50, 80, 90)
@@ -53,6 +61,14 @@ class ForecastRecipe(BaseModel):
     max_steps: Annotated[int, Field(ge=0, description="Most optimiser steps of one fit.")] = 3_000
     patience: Annotated[int, Field(ge=1, description="Validation looks without a gain before the training stops.")] = 8
     features: Annotated[FeatureSpec, Field(description="Facts at the cutoff, beside the window.")] = FeatureSpec()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, value: Any) -> Any:
+        """What is written goes before what the preset says."""
+        if not isinstance(value, dict):
+            return value
+        return {**PRESETS.get(value.get("preset"), {}), **value}
 
     @field_validator("intervals")
     @classmethod

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from springtide.domain.errors import SettingsError
 from springtide.domain.rows import Filter
 from springtide.tasks.forecast.baselines import COSTLY, fit_baselines, fit_scaled_quantiles
 from springtide.tasks.forecast.baselines.seasonal import fit_seasonal_quantiles
 from springtide.tasks.forecast.explain import explain_forecaster
 from springtide.tasks.forecast.export import export_forecaster, load_exported, load_network
 from springtide.tasks.forecast.items import split
+from springtide.tasks.forecast.networks.classic import ClassicHead, ClassicObservation
 from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.networks.head import QuantileHead
 from springtide.tasks.forecast.recipe import ForecastRecipe
 from springtide.tasks.forecast.regression import start_at_regression
 from springtide.tasks.forecast.scoring import score
@@ -79,7 +82,9 @@ class ForecastTask:
         """Train from the exported model in `start` when its layout is the same, else from its baseline."""
         network, layout, graph = self._start(prepared, start, seed=budget.seed)
         learn_what_is_usual(network, prepared)
-        cautious = graph is None and layout.kind == "candles"  # a regression is a start that is hard to beat
+        cautious = graph is None and isinstance(
+            network.head, QuantileHead
+        )  # a regression is a start that is hard to beat
         fitted = train(prepared, network, layout, budget=budget, progress=progress, cautious=cautious)
         facts = {**fitted.facts, "start": "scratch" if graph is None else "champion"}
         return replace(fitted, graph=graph, facts=facts)
@@ -117,7 +122,12 @@ class ForecastTask:
             torch.manual_seed(seed)
             network = build_forecaster(layout, torch.from_numpy(table))
         network.observation.scale.fit(torch.from_numpy(prepared.features.values[prepared.train]))
-        if layout.kind == "candles":
+        if isinstance(network.observation, ClassicObservation):
+            learned = prepared.panel.values[: int(prepared.train.max()) + 1]
+            network.observation.fit(torch.from_numpy(learned))
+            assert isinstance(network.head, ClassicHead)  # the two come together
+            network.head.fit(torch.from_numpy(learned[:, 3]))
+        elif layout.kind == "candles":
             start_at_regression(network, prepared)
         return network, layout, None
 
@@ -137,7 +147,14 @@ def _fit_layout(prepared: Windows) -> tuple[Layout, NDArray[np.float64]]:
 
 def _layout(prepared: Windows, *, decay: float) -> Layout:
     """The network that the recipe asks for; what is loaded brings a decay of its own."""
-    recipe = prepared.recipe
+    recipe, panel = prepared.recipe, prepared.panel
+    if recipe.network == "classic" and (len(panel.series) > 1 or panel.kind != "candles"):
+        raise SettingsError(
+            f"the classic network scales prices by their range, so it learns one series of candles, not {len(panel.series)} "
+            f"of {panel.kind}",
+            where="network",
+            do='name one series, or take another network: "mixer"',
+        )
     return Layout(
         kind=prepared.panel.kind,
         network=recipe.network,
@@ -147,5 +164,6 @@ def _layout(prepared: Windows, *, decay: float) -> Layout:
         decay=decay,
         features=prepared.features.names,
         season=prepared.season if has_seasons(prepared) else 1,
+        step_s=prepared.panel.step_s if recipe.network == "classic" else 0,
         logarithmic=recipe.logarithmic,
     )

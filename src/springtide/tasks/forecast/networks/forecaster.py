@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from springtide.tasks.forecast.networks.classic import ClassicHead, ClassicLstm, ClassicObservation
 from springtide.tasks.forecast.networks.doubt import Dissimilarity
 from springtide.tasks.forecast.networks.head import QuantileHead
 from springtide.tasks.forecast.networks.lstm import Lstm
@@ -26,13 +27,14 @@ class Layout:
     """All that decides the shape of a network; weights of one layout fit another that is equal."""
 
     kind: Literal["candles", "plain"]
-    network: Literal["lstm", "mixer", "nhits", "nlinear", "patch"]
+    network: Literal["classic", "lstm", "mixer", "nhits", "nlinear", "patch"]
     window: int
     horizon: int
     levels: tuple[float, ...]
     decay: float
     features: tuple[str, ...] = ()  # by name, in the order in which they are given
     season: int = 1  # steps after which a plain series repeats itself; 1 where changes have no season
+    step_s: int = 0  # seconds of a step, where the network looks at the calendar of each
     logarithmic: bool = False  # whether ratios of a plain series are learned; those of candles always are
 
     @property
@@ -54,7 +56,7 @@ class Forecaster(nn.Module):
         self.features = len(layout.features)
         self.observation = _observation(layout)
         self.body = _body(layout, self.observation)
-        self.head = _head(layout, self.body, self.observation.facts, table)
+        self.head = _head(layout, self.body, self.observation, table)
         self.doubt = Dissimilarity(self.observation.facts - CALENDAR)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,8 +83,8 @@ class Forecaster(nn.Module):
         return observed.summary[:, :-CALENDAR]
 
 
-Observation = CandleObservation | PlainObservation | SeasonalObservation
-Body = Lstm | Mixer | NHits | NLinear | PatchTransformer
+Observation = CandleObservation | ClassicObservation | PlainObservation | SeasonalObservation
+Body = ClassicLstm | Lstm | Mixer | NHits | NLinear | PatchTransformer
 
 
 def build_forecaster(layout: Layout, table: Tensor | None = None) -> Forecaster:
@@ -93,6 +95,8 @@ def build_forecaster(layout: Layout, table: Tensor | None = None) -> Forecaster:
 
 
 def _observation(layout: Layout) -> Observation:
+    if layout.network == "classic":
+        return ClassicObservation(layout)
     if layout.kind == "candles":
         return CandleObservation(layout.window, layout.decay, len(layout.features))
     if layout.season > 1:
@@ -103,6 +107,8 @@ def _observation(layout: Layout) -> Observation:
 def _body(layout: Layout, observation: Observation) -> Body:
     channels, facts, length = observation.channels, observation.facts, observation.length
     match layout.network:
+        case "classic":
+            return ClassicLstm(channels)
         case "lstm":
             return Lstm(channels, facts)
         case "mixer":
@@ -116,7 +122,13 @@ def _body(layout: Layout, observation: Observation) -> Body:
             return PatchTransformer(channels, facts, length)
 
 
-def _head(layout: Layout, body: Body, facts: int, table: Tensor) -> QuantileHead | SeasonalHead:
+def _head(
+    layout: Layout, body: Body, observation: Observation, table: Tensor
+) -> ClassicHead | QuantileHead | SeasonalHead:
+    if isinstance(observation, ClassicObservation):
+        return ClassicHead(body.features, table)
     if layout.season > 1:
         return SeasonalHead(layout, body, table)
-    return QuantileHead(body.features, facts, table, logarithmic=layout.kind == "candles" or layout.logarithmic)
+    return QuantileHead(
+        body.features, observation.facts, table, logarithmic=layout.kind == "candles" or layout.logarithmic
+    )
