@@ -88,7 +88,9 @@ def _print(found: dict[str, Standing], networks: list[str]) -> None:
     baselines = {name: one for name, one in found.items() if name not in networks and " beside " not in name}
     best = min(baselines, key=lambda name: baselines[name].loss)
     print(f"best baseline: {best}")
-    print(f"{'':18s} {'pinball e-4':>11s} {'ratio':>7s} {'cover 90':>8s} {'qlike':>6s} {'p pooled':>9s}  coins better, p < 0.05")
+    print(
+        f"{'':18s} {'pinball e-4':>11s} {'ratio':>7s} {'cover 90':>8s} {'qlike':>6s} {'p pooled':>9s}  coins better, p < 0.05"
+    )
     for name in sorted((*baselines, *networks), key=lambda name: found[name].loss):
         one = found[name]
         line = (

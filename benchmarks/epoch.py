@@ -152,7 +152,9 @@ def main() -> None:
             network, layout = fresh_network(windows, case, seed=seed)
             prepared = time.process_time() - began
             if seed == 0:
-                print(f"\n{name}: {len(windows.train)} windows to train on, {len(windows.judging)} to judge", flush=True)
+                print(
+                    f"\n{name}: {len(windows.train)} windows to train on, {len(windows.judging)} to judge", flush=True
+                )
             measured.bare.append(bare_seconds(windows, network) * recipe.max_steps)
             measured.ours.append({**train_ours(windows, network, layout, seed=seed), "prepared_s": prepared})
             measured.peer.append(train_peer(windows, case, python, seed=seed, threads=options.threads))
