@@ -60,8 +60,9 @@ PEER = Path(__file__).with_name("epoch_peer.py")
 PINS = ("neuralforecast==3.3.0", "torch==2.13.0")
 HOUR, END = timedelta(hours=1), datetime(2024, 1, 1, tzinfo=UTC)  # the series have no dates: all end here
 WINDOW, HORIZON, SEASON = 168, 48, 24
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
+PRODUCTS = (torch.ops.aten.mm, torch.ops.aten.addmm, torch.ops.aten.bmm, torch.ops.aten.baddbmm)
 REPEATS = 10  # steps' worth of bare products
+EPOCH = 163_840  # windows
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +82,6 @@ class Measured:
     ours: list[Mapping[str, float]] = field(default_factory=list)
     peer: list[Mapping[str, float]] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
-
-    def of(self, side: str, name: str) -> float:
-        """The median over the rounds."""
-        return median(found[name] for found in getattr(self, side))
 
 
 def deepen(network: Forecaster, _layout: Layout, _table: Tensor) -> None:
@@ -124,13 +121,14 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--cases", nargs="+", default=list(CASES), choices=list(CASES))
     asked.add_argument("--rounds", type=int, default=3)
-    asked.add_argument("--windows", type=int, default=163_840, help="windows of one epoch")
+    asked.add_argument("--windows", type=int, default=EPOCH, help="windows drawn; times are told for a whole epoch")
     asked.add_argument("--batch", type=int, default=1024, help="windows of one step")
+    asked.add_argument("--series", type=int, default=414, help="series from whose windows the peer draws at each step")
     asked.add_argument("--threads", type=int, default=1)
     asked.add_argument("--peers", type=Path, default=Path.home() / ".cache" / "springtide" / "peers")
     options = asked.parse_args()
     torch.set_num_threads(options.threads)
-    python = install_peer(options.peers)
+    install_peer(options.peers)
 
     rows = read_rows()
     for name in options.cases:
@@ -155,20 +153,19 @@ def main() -> None:
                 print(
                     f"\n{name}: {len(windows.train)} windows to train on, {len(windows.judging)} to judge", flush=True
                 )
-            measured.bare.append(bare_seconds(windows, network) * recipe.max_steps)
+            measured.bare.append(bare_seconds(windows, network))
             measured.ours.append({**train_ours(windows, network, layout, seed=seed), "prepared_s": prepared})
-            measured.peer.append(train_peer(windows, case, python, seed=seed, threads=options.threads))
+            measured.peer.append(train_peer(windows, case, options, seed=seed))
         print_row(measured)
 
 
-def install_peer(folder: Path) -> Path:
-    """The Python of the peer's environment, made the first time."""
+def install_peer(folder: Path) -> None:
+    """Make the peer's environment the first time."""
     python, stamp = folder / "bin" / "python", folder / "pins.txt"
     if not stamp.exists() or stamp.read_text() != "\n".join(PINS):
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
         subprocess.run([python, "-m", "pip", "install", *PINS], check=True)
         stamp.write_text("\n".join(PINS))
-    return python
 
 
 def read_rows() -> pl.DataFrame:
@@ -219,7 +216,7 @@ def train_ours(windows: Windows, network: Forecaster, layout: Layout, *, seed: i
     }
 
 
-def train_peer(windows: Windows, case: Case, python: Path, *, seed: int, threads: int) -> Mapping[str, float]:
+def train_peer(windows: Windows, case: Case, options: argparse.Namespace, *, seed: int) -> Mapping[str, float]:
     """The peer on the same windows, in a process of its own."""
     recipe, panel = windows.recipe, windows.panel
     owner = panel.owner[windows.train]
@@ -237,7 +234,8 @@ def train_peer(windows: Windows, case: Case, python: Path, *, seed: int, threads
         "batch": recipe.batch,
         "learning_rate": recipe.learning_rate,
         "seed": seed,
-        "threads": threads,
+        "series": options.series,
+        "threads": options.threads,
     }
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "request.npz", Path(folder) / "answer.npy"
@@ -248,9 +246,14 @@ def train_peer(windows: Windows, case: Case, python: Path, *, seed: int, threads
             lengths=[len(part) for part in known],
             windows=panel.target[windows.judging[:, None] + np.arange(-recipe.window + 1, 1)],
         )
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(options.threads)}
         done = subprocess.run(
-            [python, PEER, question, answer], env=environment, cwd=folder, capture_output=True, text=True, check=False
+            [options.peers / "bin" / "python", PEER, question, answer],
+            env=environment,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(done.stderr)
@@ -271,13 +274,13 @@ class Products(TorchDispatchMode):
         self.seen: list[tuple[Any, list[tuple[torch.Size, tuple[int, ...], torch.dtype]]]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func._schema.name in PRODUCTS:
+        if func.overloadpacket in PRODUCTS:
             self.seen.append((func, [(one.shape, one.stride(), one.dtype) for one in args if isinstance(one, Tensor)]))
         return func(*args, **(kwargs or {}))
 
 
 def bare_seconds(windows: Windows, network: Forecaster) -> float:
-    """CPU seconds of the matrix products of one step, forward and backward, and nothing else."""
+    """CPU seconds of an epoch's matrix products, forward and backward, and nothing else."""
     items = torch.from_numpy(windows.train[: windows.recipe.batch])
     inputs = WindowTensors.of(windows, torch.device("cpu")).inputs(items)
     with Products() as products:
@@ -291,24 +294,27 @@ def bare_seconds(windows: Windows, network: Forecaster) -> float:
     for _ in range(REPEATS):
         for func, given in tensors:
             func(*given)
-    return (time.process_time() - began) / REPEATS
+    return (time.process_time() - began) / (REPEATS * len(items)) * EPOCH
 
 
 def print_row(measured: Measured) -> None:
-    """Two lines and what they say about each other."""
-    bare, ratios = median(measured.bare), []
+    """Three lines, and what they say about each other."""
+    bare = median(measured.bare)
     print(f"{'':<16}{'parameters':>11}{'windows':>9}{'CPU s':>8}{'wall s':>8}{'x bare':>8}{'loss':>9}{'preparing':>11}")
-    print(f"{'bare products':<16}{'':>11}{'':>9}{bare:>8.1f}{'':>8}{1:>8.2f}")
-    for side, label in (("ours", "springtide"), ("peer", "neuralforecast")):
-        cpu = measured.of(side, "cpu_s")
-        ready = measured.of("ours", "prepared_s") if side == "ours" else measured.of("peer", "all_cpu_s") - cpu
+    print(f"{'bare products':<16}{'':>20}{bare:>8.1f}{'':>8}{1:>8.2f}")
+    for label, found in (("springtide", measured.ours), ("neuralforecast", measured.peer)):
+        of = {name: median(one[name] for one in found) for name in found[0]}
+        cpu, wall = of["cpu_s"] * EPOCH / of["windows"], of["wall_s"] * EPOCH / of["windows"]
         print(
-            f"{label:<16}{measured.of(side, 'parameters'):>11.0f}{measured.of(side, 'windows'):>9.0f}"
-            f"{cpu:>8.1f}{measured.of(side, 'wall_s'):>8.1f}{cpu / bare:>8.2f}{measured.of(side, 'loss'):>9.4f}{ready:>11.1f}"
+            f"{label:<16}{of['parameters']:>11.0f}{of['windows']:>9.0f}{cpu:>8.1f}{wall:>8.1f}{cpu / bare:>8.2f}"
+            f"{of['loss']:>9.4f}{of['prepared_s']:>11.1f}"
         )
-    ratios = [peer["cpu_s"] / ours["cpu_s"] for ours, peer in zip(measured.ours, measured.peer, strict=True)]
-    void = "" if measured.of("ours", "loss") <= 1.02 * measured.of("peer", "loss") else "; VOID: the loss is worse"
-    print(f"{median(ratios):.1f} times as fast ({min(ratios):.1f} to {max(ratios):.1f}){void}", flush=True)
+    rounds = list(zip(measured.ours, measured.peer, strict=True))
+    ratios = [peer["cpu_s"] / ours["cpu_s"] for ours, peer in rounds]
+    print(f"{median(ratios):.1f} times as fast ({min(ratios):.1f} to {max(ratios):.1f})", flush=True)
+    assert all(ours["windows"] == peer["windows"] for ours, peer in rounds)
+    if any(ours["loss"] > 1.02 * peer["loss"] for ours, peer in rounds):
+        print("VOID: the loss here is worse")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 __all__ = ["Dissimilarity"]
 
-REFERENCES = 256  # training items that an input is compared with
+REFERENCES = 128  # training items that an input is compared with
 FENCE = 1.5  # interquartile ranges above the upper quartile
 LEAST_SPREAD = 0.1  # facts are logs and squashed ratios: a smaller difference is noise
 SOFTENING = 1.0  # squared distance that counts as none: keeps rounding from being a large share of a small distance
