@@ -51,7 +51,9 @@ def test_one_is_evidence_only_if_all_its_outcomes_came_after_the_training(world:
     lake, seen = world.home.lake, LAST - 2 * HORIZON * STEP
     found = hindcasts(lake, "candles", model_of(world, trained_until=seen), SERIES[0], count=4)
     assert [one.unseen for one in found] == [False, False, True, True]
-    assert not any(one.unseen for one in hindcasts(lake, "candles", model_of(world, trained_until=None), SERIES[0], count=4))
+    assert not any(
+        one.unseen for one in hindcasts(lake, "candles", model_of(world, trained_until=None), SERIES[0], count=4)
+    )
 
 
 def test_there_are_fewer_where_history_is_too_short(world: World) -> None:
