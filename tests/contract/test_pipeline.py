@@ -273,7 +273,7 @@ def test_the_record_of_an_evaluation_tells_of_everyone_when_and_where_and_stays_
     assert {len(column) for column in details["loss"].values()} == {len(details["loss"]["starts"])}
     if story.kind.task == "forecast":
         assert set(details["calibration"]) == {"levels", *everyone}
-        assert set(details["skill"]) == {"hour", "regime"}
+        assert set(details["skill"]) == {"hour", "regime", "doubtful"}
         for columns in details["skill"].values():
             assert set(columns) == {"labels", "items", *everyone} - {"challenger"}
             assert sum(columns["items"]) == story.second.verdict.items

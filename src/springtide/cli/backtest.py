@@ -127,10 +127,11 @@ def _print(result: Backtest, *, by_series: bool) -> None:
                 f"{one.loss:.5g}",
                 gain,
                 p_value,
+                "" if one.mcs_p_value is None else f"{one.mcs_p_value:.2f}",
                 *(f"{one.metrics[name]:.3g}" for name in metrics),
             )
         )
-    columns = ("rival", "items", "loss", "model's gain", "p", *metrics)
+    columns = ("rival", "items", "loss", "model's gain", "p", "mcs p", *metrics)
     first, last = result.folds[0][0], result.folds[-1][1]
     title = f"{result.loss_name}, {len(result.folds)} windows from {short_time(first)} to {short_time(last)}"
     print_table(title, columns, rows, numbers=columns[1:])

@@ -57,12 +57,15 @@ def run_with_progress(home: Any, model: str, **options: Any) -> Outcome:
 def print_outcome(outcome: Outcome) -> None:
     """The verdict as a table and a sentence."""
     verdict = outcome.verdict
-    rows = [(outcome.version.name, f"{verdict.loss:.5g}", "", "", *_metrics(outcome, "challenger"))]
+    evidence = ["e"] if any(one.e_value is not None for one in verdict.comparisons) else []
+    rows = [
+        (outcome.version.name, f"{verdict.loss:.5g}", "", "", *("" for _ in evidence), *_metrics(outcome, "challenger"))
+    ]
     for one in verdict.comparisons:
-        figures = (f"{one.loss:.5g}", percent(one.gain), f"{one.p_value:.3g}")
+        figures = [f"{one.loss:.5g}", percent(one.gain), f"{one.p_value:.3g}"]
+        figures += ["" if one.e_value is None else f"{one.e_value:.3g}" for _ in evidence]
         rows.append((f"{one.kind} {one.rival}", *figures, *_metrics(outcome, one.rival)))
-    shown = _shown_metrics(outcome)
-    columns = ("", "loss", "gain", "p", *shown)
+    columns = ("", "loss", "gain", "p", *evidence, *_shown_metrics(outcome))
     print_table(
         f"{outcome.run.id}: {verdict.loss_name}, {verdict.items:,} unseen items", columns, rows, numbers=columns[1:]
     )

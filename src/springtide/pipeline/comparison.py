@@ -92,7 +92,8 @@ def compare_versions(
             except Conflict as other_question:
                 notes.append(f"{version.name} was left out: {other_question.what}, {other_question.where}")
         versions = list(losses)
-        losses |= {name: task.losses(rival, prepared) for name, rival in task.baselines(prepared).items()}
+        baselines = task.baselines(prepared, settings.gate.baselines)
+        losses |= {name: task.losses(rival, prepared) for name, rival in baselines.items()}
     return _stand(losses, versions, champion, notes, seed=settings.seed)
 
 

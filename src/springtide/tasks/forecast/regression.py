@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from springtide.tasks.forecast.baselines.predictor import changes_after, quantile_table, thin
 from springtide.tasks.forecast.networks.head import QuantileHead
 from springtide.tasks.forecast.training import WindowTensors
 
@@ -45,8 +46,7 @@ def start_at_regression(network: Forecaster, windows: Windows) -> float | None:
     Source: Corsi 2009, doi:10.1093/jjfinec/nbp001, with logs, ranges and leverage; Garman & Klass 1980,
     doi:10.1086/296072.
     """
-    items = windows.train[:: max(1, len(windows.train) // MOST_ITEMS)]
-    checked = windows.validation[:: max(1, len(windows.validation) // MOST_VALIDATION)]
+    items, checked = thin(windows.train, MOST_ITEMS), thin(windows.validation, MOST_VALIDATION)
     head = network.head
     assert isinstance(head, QuantileHead)  # a seasonal head has no volatility
     facts, volatility = _observe(network, windows, items)
@@ -58,7 +58,7 @@ def start_at_regression(network: Forecaster, windows: Windows) -> float | None:
     for ridge in RIDGES:
         weights, bias = _solve(facts, wanted, ridge)
         scale = np.exp((facts @ weights + bias) @ waves) * volatility[:, None]
-        table = np.quantile(_changes(windows, items) / scale, np.array(windows.recipe.levels), axis=0).T
+        table = quantile_table(changes_after(windows, items) / scale, np.array(windows.recipe.levels))
         head.start(torch.from_numpy(weights.T), torch.from_numpy(bias), torch.from_numpy(table))
         if (loss := _loss(network, windows, checked, levels)) < best:
             kept, best = ridge, loss
@@ -92,13 +92,6 @@ def _coming(windows: Windows, items: NDArray[np.int64], volatility: Floats) -> F
     variance = garman_klass(windows.panel)[items[:, None] + steps]
     floor = (1e-2 * volatility[:, None]) ** 2
     found: Floats = 0.5 * np.log((variance.cumsum(axis=1) / steps + floor) / volatility[:, None] ** 2)
-    return found
-
-
-def _changes(windows: Windows, items: NDArray[np.int64]) -> Floats:
-    """(n, horizon) changes of the level from each item to each step after it."""
-    level = windows.panel.level
-    found: Floats = level[items[:, None] + np.arange(1, windows.recipe.horizon + 1)] - level[items][:, None]
     return found
 
 

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from springtide.evaluation.significance import diebold_mariano
 from springtide.tasks.forecast.answers import Answers
+from springtide.tasks.forecast.baselines.predictor import thin
 from springtide.tasks.forecast.scoring import item_scale, naive_error
 from springtide.tasks.forecast.volatility import ewma_volatility
 from springtide.tasks.seam import Advance
@@ -115,7 +116,7 @@ def choose_device(wish: str) -> torch.device:
 
 def learn_what_is_usual(network: Forecaster, windows: Windows) -> None:
     """Let `network` know the circumstances of training items, to doubt those that are unlike them."""
-    items = torch.from_numpy(windows.train[:: max(1, len(windows.train) // USUAL)])
+    items = torch.from_numpy(thin(windows.train, USUAL))
     with torch.inference_mode():
         observed = network.observe(*WindowTensors.of(windows, torch.device("cpu")).inputs(items))
         network.doubt.fit(network.circumstances(observed))
@@ -218,7 +219,7 @@ class _Objective:
         panel = windows.panel
         rows = np.arange(len(panel.seconds))
         scale = np.ascontiguousarray(item_scale(windows, rows, naive_error(windows)))
-        looked_at = windows.validation[:: max(1, len(windows.validation) // MOST_VALIDATION)]
+        looked_at = thin(windows.validation, MOST_VALIDATION)
         return cls(
             tensors=WindowTensors.of(windows, device),
             levels=torch.tensor(windows.recipe.levels, device=device),

@@ -65,7 +65,7 @@ def test_no_steps_return_the_start() -> None:
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
-    items = windows(candles(), max_steps=50, learning_rate=1e-3)
+    items = windows(plain(), max_steps=50, learning_rate=1e-3)
     first, again, other = fit(items), fit(items), fit(items, seed=4)
     answers = [one(items, items.judging) for one in (first, again, other)]
     assert np.array_equal(answers[0], answers[1])
