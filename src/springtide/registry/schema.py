@@ -1,4 +1,4 @@
-"""The tables of versions, champions, journal, runs, retention and calls, as the newest migration leaves them."""
+"""The tables of the registry, as the newest migration leaves them."""
 
 from __future__ import annotations
 
@@ -26,9 +26,26 @@ from sqlalchemy import (
 if TYPE_CHECKING:
     from sqlalchemy import Dialect
 
-__all__ = ["CALLS", "CHAMPIONS", "HEAD", "JOURNAL", "METADATA", "RETIRED", "REVISION_TABLE", "RUNS", "VERSIONS"]
+__all__ = [
+    "ACTIVE",
+    "CALLS",
+    "CHAMPIONS",
+    "EVENTS",
+    "HEAD",
+    "JOURNAL",
+    "LEASES",
+    "METADATA",
+    "OUTBOX",
+    "RECIPES",
+    "RETIRED",
+    "REVISION_TABLE",
+    "RUNS",
+    "TRIGGERS",
+    "VERSIONS",
+    "WORKERS",
+]
 
-HEAD = "0002"  # the newest file in migrations/; a test holds the two together
+HEAD = "0003"  # the newest file in migrations/; a test holds the two together
 REVISION_TABLE = "springtide_revision"
 METADATA = MetaData()
 
@@ -141,4 +158,69 @@ CALLS = Table(  # to services that allow so many a month or a day; a row is a pe
     Column("period", String, primary_key=True),
     Column("calls", BigInteger, nullable=False),
     CheckConstraint("calls >= 1", name="springtide_calls_from_one"),
+)
+
+WORKERS = Table(  # processes that take runs off the queue, and when each last said that it lives
+    "springtide_workers",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("process", String, nullable=False),
+    Column("code", String, nullable=False),
+    Column("started", Utc, nullable=False),
+    Column("beat", Utc, nullable=False),
+)
+
+LEASES = Table(  # duties that one process has at a time
+    "springtide_leases",
+    METADATA,
+    Column("name", String, primary_key=True),
+    Column("holder", String, nullable=False),
+    Column("until", Utc, nullable=False),
+)
+
+ACTIVE = Table(  # the run of a model that waits or runs: there is never a second one
+    "springtide_active",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("run", String, nullable=False),
+)
+
+EVENTS = Table(  # what a run told while it went on: states, steps, progress, log lines
+    "springtide_events",
+    METADATA,
+    Column("run", String, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("kind", String, nullable=False),
+    Column("body", Text, nullable=False),  # JSON
+)
+
+TRIGGERS = Table(  # what each trigger of a model (or each source) has seen so far
+    "springtide_triggers",
+    METADATA,
+    Column("subject", String, primary_key=True),
+    Column("kind", String, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("state", Text, nullable=False),  # JSON
+)
+
+OUTBOX = Table(  # notices that are still to be delivered, one row for each place
+    "springtide_outbox",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("target", String, primary_key=True),
+    Column("created", Utc, nullable=False),
+    Column("due", Utc, nullable=False),
+    Column("tries", Integer, nullable=False),
+    Column("body", Text, nullable=False),  # JSON
+    Column("failure", Text),
+)
+
+RECIPES = Table(  # what a search has found for a model
+    "springtide_recipes",
+    METADATA,
+    Column("model", String, primary_key=True),
+    Column("found", Utc, nullable=False),
+    Column("recipe", Text, nullable=False),  # JSON
+    Column("facts", Text, nullable=False),  # JSON
 )
