@@ -6,25 +6,26 @@ import tempfile
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET
 from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import calls, journal, runs, versions
+from springtide.registry import calls, events, journal, queue, runs, versions, workers
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Callable, Mapping
+    from datetime import datetime, timedelta
 
     from msgspec import UnsetType
     from sqlalchemy import Connection, Engine
 
     from springtide.domain.model import Manifest, Version
-    from springtide.domain.run import Run
+    from springtide.domain.run import Event, Run, Worker
     from springtide.domain.verdict import Verdict
     from springtide.registry.blobs import Blobs
 
@@ -261,12 +262,100 @@ class Registry:
         with reading(self._engine) as connection:
             return runs.list_snapshots(connection)
 
+    def change_run(self, run: str, change: Callable[[Run], Run]) -> Run:
+        """Store what `change` makes of a run as it stands now, whoever else has changed it since it was read."""
+        with writing(self._engine) as connection:
+            changed = change(runs.find(connection, run))
+            runs.save(connection, changed)
+            return changed
+
+    def end_run(self, run: str, change: Callable[[Run], Run]) -> Run:
+        """Store the end of a run, and let its model have another; a run that has ended stays as it is."""
+        with writing(self._engine) as connection:
+            found = runs.find(connection, run)
+            if not found.ended:
+                found = change(found)
+                runs.save(connection, found)
+                events.add(connection, run, "state", _told(found), found.finished or found.started)
+            queue.release(connection, found)
+            return found
+
+    def submit_run(self, run: Run, enqueue: Callable[[Connection], None]) -> Run:
+        """Let a new run wait, unless one of its model waits or runs already: then its reasons join that one.
+
+        `enqueue` puts it into the queue of the workers, in the same transaction. Returns the run that will do it.
+        """
+        with writing(self._engine) as connection:
+            active = queue.active(connection, run.model)
+            if active is not None:
+                joined = queue.join(connection, active, run.reasons)
+                if joined.reasons != active.reasons:
+                    new = {"reasons": list(joined.reasons[len(active.reasons) :])}
+                    events.add(connection, joined.id, "reason", new, run.started)
+                return joined
+            queue.claim(connection, run)
+            events.add(connection, run.id, "state", _told(run), run.started)
+            enqueue(connection)
+            return run
+
+    def active_run(self, model: str) -> Run | None:
+        """The run of a model that waits or runs, if there is one."""
+        with reading(self._engine) as connection:
+            return queue.active(connection, model)
+
+    def add_event(self, run: str, kind: str, body: Mapping[str, Any], at: datetime) -> int:
+        """Write down what a run tells; the event's number."""
+        with writing(self._engine) as connection:
+            return events.add(connection, run, kind, body, at)
+
+    def events(self, run: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """What a run told after the event of that number, oldest first."""
+        with reading(self._engine) as connection:
+            return events.after(connection, run, after, limit)
+
+    # Workers
+
+    def take_place(self, worker: Worker, *, host: str, dead_before: datetime) -> Worker:
+        """Let a worker have the lowest place on its host that no living one has; its id is that place."""
+        with writing(self._engine) as connection:
+            return workers.take_place(connection, worker, host=host, dead_before=dead_before)
+
+    def beat(self, worker: Worker, now: datetime) -> bool:
+        """Say that a worker lives; False where it was taken for dead meanwhile."""
+        with writing(self._engine) as connection:
+            return workers.beat(connection, worker, now)
+
+    def workers(self) -> list[Worker]:
+        """All workers that have a place, dead ones too."""
+        with reading(self._engine) as connection:
+            return workers.everyone(connection)
+
+    def leave_place(self, worker: Worker) -> None:
+        """Give up a worker's place, if it has not been heard of since."""
+        with writing(self._engine) as connection:
+            workers.leave(connection, worker)
+
+    def lease(self, name: str, holder: str, now: datetime, span: timedelta) -> bool:
+        """Have a duty that only one process has at a time; to be said again before `span` is over."""
+        with writing(self._engine) as connection:
+            return workers.lease(connection, name, holder, now, span)
+
     # Calls
 
     def spend_call(self, provider: str, period: str, *, limit: int) -> int | None:
         """Count one call of `limit` to a service in a period, before it is sent; the calls left, None for no call."""
         with writing(self._engine) as connection:
             return calls.spend(connection, provider, period, limit)
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """What an event says of a run's state."""
+    said: dict[str, Any] = {"state": run.state, "reasons": list(run.reasons)}
+    if run.version is not None:
+        said["version"] = run.version
+    if run.failure is not None:
+        said["failure"] = {"what": run.failure.what, "where": run.failure.where, "do": run.failure.do}
+    return said
 
 
 def _draft(

@@ -53,6 +53,8 @@ def run_from(text: str) -> Run:
         "reasons": tuple(raw["reasons"]),
         "started": _time(raw["started"]),
         "finished": _time(raw["finished"]),
+        "asked": _time(raw.get("asked")),
+        "until": _time(raw.get("until")),
         "steps": tuple(Step(**step | {"started": _time(step["started"])}) for step in raw["steps"]),
         "failure": None if raw["failure"] is None else Failure(**raw["failure"]),
     }
