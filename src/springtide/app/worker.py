@@ -20,6 +20,7 @@ from springtide.domain.clock import utc_now
 from springtide.pipeline import backtest as walk
 from springtide.pipeline import comparison, life, retraining
 from springtide.pipeline.recorder import Reporter, Silent
+from springtide.pipeline.steps import Order
 from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
 
@@ -61,7 +62,7 @@ def retrain(
         brought = [ingest(home, source, now=now, told=lambda _brought, _done: None) for source in feeding]
         return {one.source: _counts(one) for one in brought}
 
-    order = retraining.Order(
+    order = Order(
         run=f"{now():%Y%m%d-%H%M%S}-{model}-{secrets.token_hex(2)}",
         model=model,
         settings=settings,
