@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from springtide.domain.run import Run
     from springtide.registry.registry import Registry
 
-__all__ = ["close_dead_runs", "this_process"]
+__all__ = ["close_dead_runs", "is_gone", "this_process"]
 
 
 def this_process() -> str:
@@ -33,7 +33,7 @@ def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetim
     """
     closed = []
     for run in registry.runs(model):
-        if run.state == "running" and run.worker is None and _is_gone(run.process):
+        if run.state == "running" and run.worker is None and is_gone(run.process):
             step = f"step {run.steps[-1].name}" if run.steps else "before the first step"
             failure = Failure("its process ended before the run did", step, "nothing: a later run starts anew")
             end = partial(replace, state="failed", finished=now(), failure=failure)
@@ -41,9 +41,9 @@ def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetim
     return closed
 
 
-def _is_gone(process: str | None) -> bool:
+def is_gone(process: str | None) -> bool:
     """Whether a process of this host is no more; of other hosts nothing is known."""
-    if process == this_process():
+    if not process or process == this_process():
         return True
     host, _, number = (process or "").rpartition(":")
     if host != socket.gethostname():

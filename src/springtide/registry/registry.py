@@ -43,6 +43,11 @@ class Registry:
         self._engine = engine
         self._blobs = blobs
 
+    @property
+    def engine(self) -> Engine:
+        """The database, for what must be written in one transaction with runs."""
+        return self._engine
+
     # Versions
 
     def publish(self, manifest: Manifest, folder: Path, verdict: Verdict) -> Version:
@@ -277,7 +282,7 @@ class Registry:
                 found = change(found)
                 runs.save(connection, found)
                 events.add(connection, run, "state", _told(found), found.finished or found.started)
-            queue.release(connection, found)
+                queue.release(connection, found)
             return found
 
     def submit_run(self, run: Run, enqueue: Callable[[Connection], None]) -> Run:
@@ -315,10 +320,10 @@ class Registry:
 
     # Workers
 
-    def take_place(self, worker: Worker, *, host: str, dead_before: datetime) -> Worker:
-        """Let a worker have the lowest place on its host that no living one has; its id is that place."""
+    def take_place(self, worker: Worker, *, host: str, free: Callable[[Worker], bool]) -> Worker:
+        """Let a worker have the lowest place on its host that nobody has, or only one who is gone; its id is that place."""
         with writing(self._engine) as connection:
-            return workers.take_place(connection, worker, host=host, dead_before=dead_before)
+            return workers.take_place(connection, worker, host=host, free=free)
 
     def beat(self, worker: Worker, now: datetime) -> bool:
         """Say that a worker lives; False where it was taken for dead meanwhile."""
@@ -329,6 +334,11 @@ class Registry:
         """All workers that have a place, dead ones too."""
         with reading(self._engine) as connection:
             return workers.everyone(connection)
+
+    def hand_back(self, worker: Worker) -> None:
+        """Say that a worker has ended, so that others take over its run at once."""
+        with writing(self._engine) as connection:
+            workers.hand_back(connection, worker)
 
     def leave_place(self, worker: Worker) -> None:
         """Give up a worker's place, if it has not been heard of since."""

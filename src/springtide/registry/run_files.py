@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import obstore
@@ -11,7 +12,7 @@ from springtide.registry.store import failing, flush, open_store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["RunFiles"]
+__all__ = ["RunFiles", "RunFilesOf"]
 
 
 class RunFiles:
@@ -49,3 +50,19 @@ class RunFiles:
                     obstore.delete(self._store, f"{run}/{name}")
                 except FileNotFoundError:
                     continue  # somebody else did it at the same time
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilesOf:
+    """The files of one run."""
+
+    files: RunFiles
+    run: str
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a file in place of what was stored under its name."""
+        self.files.put(self.run, name, data)
+
+    def get(self, name: str) -> bytes | None:
+        """The bytes of a file, or None where there is none."""
+        return self.files.get(self.run, name)

@@ -10,20 +10,21 @@ from springtide.domain.run import Worker
 from springtide.registry.schema import LEASES, WORKERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime, timedelta
 
     from sqlalchemy import Connection
 
-__all__ = ["beat", "everyone", "lease", "leave", "take_place"]
+__all__ = ["beat", "everyone", "hand_back", "lease", "leave", "take_place"]
 
 
-def take_place(connection: Connection, worker: Worker, *, host: str, dead_before: datetime) -> Worker:
-    """Take the lowest of the places ``host/1``, ``host/2``, ... that no living worker has; its id is that place.
+def take_place(connection: Connection, worker: Worker, *, host: str, free: Callable[[Worker], bool]) -> Worker:
+    """Take the lowest of the places ``host/1``, ``host/2``, ... that nobody has or one who is `free` of it.
 
     A worker that is started again so gets the place it had, and with it the runs that it had begun.
     """
-    living = {one.id for one in everyone(connection) if one.beat >= dead_before}
-    number = next(number for number in range(1, len(living) + 2) if f"{host}/{number}" not in living)
+    taken_ids = {one.id for one in everyone(connection) if not free(one)}
+    number = next(number for number in range(1, len(taken_ids) + 2) if f"{host}/{number}" not in taken_ids)
     taken = Worker(f"{host}/{number}", worker.process, worker.code, worker.started, worker.beat)
     connection.execute(delete(WORKERS).where(WORKERS.c.id == taken.id))
     connection.execute(
@@ -44,6 +45,12 @@ def everyone(connection: Connection) -> list[Worker]:
     """All workers that have a place, dead ones too."""
     columns = (WORKERS.c.id, WORKERS.c.process, WORKERS.c.code, WORKERS.c.started, WORKERS.c.beat)
     return [Worker(*row) for row in connection.execute(select(*columns).order_by(WORKERS.c.id))]
+
+
+def hand_back(connection: Connection, worker: Worker) -> None:
+    """Say that nobody works in this place any more, so that others take over at once."""
+    mine = (WORKERS.c.id == worker.id) & (WORKERS.c.process == worker.process) & (WORKERS.c.started == worker.started)
+    connection.execute(update(WORKERS).where(mine).values(process=""))
 
 
 def leave(connection: Connection, worker: Worker) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from springtide.domain.errors import SettingsError
-from springtide.domain.units import format_span, parse_span
+from springtide.domain.units import format_span, parse_bytes, parse_span
 
 __all__ = [
     "Age",
@@ -19,6 +19,7 @@ __all__ = [
     "FilesSource",
     "Gate",
     "Home",
+    "Limits",
     "Model",
     "Retrain",
     "Serve",
@@ -180,6 +181,17 @@ class Expires(_Section):
     model: Annotated[Age | None, Field(description="Since the latest outcome that the version has seen.")] = None
 
 
+class Limits(_Section):
+    """What one run may use; one that passes a limit fails with that reason, and nothing else notices."""
+
+    time: Annotated[Span, Field(description="From the first step to the last.")] = timedelta(hours=6)
+    memory: Annotated[
+        int,
+        BeforeValidator(lambda value: parse_bytes(value) if isinstance(value, str) else value),
+        Field(ge=100_000_000, description="Resident memory of the process of the run: 4GB."),
+    ] = 16_000_000_000
+
+
 class Model(_Section):
     """Something kept fresh: a task, a table, when to retrain, how to judge.
 
@@ -196,6 +208,7 @@ class Model(_Section):
     retrain: Retrain = Retrain()
     gate: Gate = Gate()
     expires: Expires = Expires()
+    limits: Limits = Limits()
     keep_versions: Annotated[int, Field(ge=2, description="Versions whose files are kept.")] = 20
     recipe: Any = None
 
