@@ -27,13 +27,16 @@ COMMANDS = {
     "compare": "The newest versions side by side, and which of them may be the best.",
     "forecast": "What the champion says now.",
     "models": "The models and who serves.",
-    "runs": "The newest runs.",
+    "runs": "The newest runs, or what one tells while it goes on.",
+    "cancel": "Stop a run.",
     "show": "One run or version in full.",
     "report": "One run on a page of HTML: conclusion, pictures, tables.",
     "journal": "Who served when, and why.",
     "promote": "Let a version serve, by hand.",
     "rollback": "Let the champion before serve again.",
     "serve": "Answer over HTTP.",
+    "worker": "Take runs from the queue.",
+    "up": "Everything: serve, collect rows, start runs, work them off.",
 }
 """Every command and what it does; its code is the module of the same name beside this one."""
 
