@@ -42,7 +42,7 @@ class Standing:
     weights : tensors by name
         Of the network as it began; of the trained one when the training has ended.
     facts : mapping
-        ``step``, ``best_step`` and ``seconds`` spent; the facts of the trained network when the training has ended.
+        ``steps``, ``best_step`` and ``seconds`` so far; all that is said of the training when it has ended.
     parts : tensors by part and name
         All else that is needed to go on; empty when the training has ended.
     """
@@ -89,7 +89,7 @@ class TrainingCheckpoint:
         except UnusableCheckpoint as problem:
             self.facts["checkpoint_ignored"] = str(problem)
         else:
-            self.facts["resumed_from"] = self.standing.facts["step"]
+            self.facts["resumed_from"] = self.standing.facts["steps"]
 
     def save(self, standing: Standing) -> None:
         """Replace what was saved before."""

@@ -151,12 +151,12 @@ def train(
     -----
     Averaged weights: Polyak & Juditsky 1992, doi:10.1137/0330046.
     """
-    saved = checkpoint.standing if checkpoint else None
+    saved = None if checkpoint is None else checkpoint.standing
     max_steps, patience = windows.recipe.max_steps, windows.recipe.patience * LOOK_STEPS
     device = choose_device(budget.device)
     network = network.to(device)
-    if saved is not None and saved.ended:
-        return Fitted(network.eval(), layout, {**saved.facts, "resumed_from": saved.facts["steps"]})
+    if checkpoint is not None and saved is not None and saved.ended:
+        return Fitted(network.eval(), layout, {**saved.facts, **checkpoint.facts})
     objective = _Objective.of(windows, layout, device)
     training = _Training(windows, network, layout, objective, seed=budget.seed)
     began = saved_at = clock()
@@ -180,7 +180,7 @@ def train(
         if over or step - training.best.step >= patience:
             stopped = "time budget" if over else "validation no longer improves"
             break
-        if checkpoint is not None and clock() - saved_at >= checkpoint.every_s:
+        if checkpoint is not None and step < max_steps and clock() - saved_at >= checkpoint.every_s:
             checkpoint.save(training.standing(layout, seconds=clock() - began))
             saved_at = clock()
     start, best = training.start, training.best
@@ -191,7 +191,7 @@ def train(
     facts = {
         "steps": training.step,
         "best_step": best.step,
-        "kept": "trained" if kept is best else "start",
+        "kept": "trained" if kept.step else "start",
         "validation_p_value": chance,
         "validation_loss_at_start": start.loss,
         "validation_loss": kept.loss,
@@ -251,7 +251,7 @@ class _Training:
         self.average.load_state_dict(parts["average"])
         self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": _by_place(parts["optimiser"])})
         self.draw.set_state(parts["draw"]["state"])
-        self.step = facts["step"]
+        self.step = facts["steps"]
         self.start = self.best = _Candidate(0, parts["losses"]["start"].numpy(), standing.weights)
         if facts["best_step"]:
             self.best = _Candidate(facts["best_step"], parts["losses"]["best"].numpy(), parts["best"])
@@ -287,7 +287,7 @@ class _Training:
         }
         if self.best.step:
             losses["best"], parts["best"] = torch.from_numpy(self.best.losses), self.best.weights
-        facts = {"step": self.step, "best_step": self.best.step, "seconds": seconds}
+        facts = {"steps": self.step, "best_step": self.best.step, "seconds": seconds}
         return Standing(layout, self.network.doubt.threshold, self.start.weights, facts, parts)
 
 
