@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, exc, text
+from tests.databases import postgres_server
 
 from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady, SettingsError
 from springtide.domain.model import Manifest
@@ -45,14 +45,10 @@ VERDICT = Verdict(
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server; yields the URL of its first database. The database ``migrated`` is there to be copied."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns where there is no session folder
-        import pgserver  # noqa: PLC0415 - where its warning is expected
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    command(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE migrated")
-    migrate(server.get_uri("migrated"))
-    yield server.get_uri()
-    server.cleanup()
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        command(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE migrated")
+        migrate(url.replace("/postgres?", "/migrated?"))
+        yield url
 
 
 def command(url: str, *statements: str) -> None:

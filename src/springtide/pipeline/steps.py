@@ -56,6 +56,21 @@ class Files(Protocol):
         """The bytes of a file, None where there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Checkpoint:
+    """Where a training keeps how far it has come: a file of the run."""
+
+    files: Files
+
+    def load(self) -> bytes | None:
+        """What was saved last."""
+        return self.files.get("checkpoint")
+
+    def save(self, data: bytes) -> None:
+        """Replace it."""
+        self.files.put("checkpoint", data)
+
+
 @dataclass
 class Steps:
     """One run's steps; what is in memory is made again from the record and the run's files where a process begins later.
@@ -202,6 +217,7 @@ class Steps:
             start=self._champion[1] if self._champion is not None and settings.start == "champion" else None,
             budget=Budget(settings.budget.total_seconds(), settings.seed),
             progress=progress,
+            checkpoint=None if self.files is None else _Checkpoint(self.files),
         )
         return fitted
 
