@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests import killing
-from tests.databases import postgres_server
+from tests.databases import new_database, postgres_server
 
 from springtide.app import queue
 
@@ -18,18 +18,26 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
 
 
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
-    if request.param == "sqlite":
-        yield killing.make_home(tmp_path / "home", "sqlite:///var/springtide.db", models=2)
-        return
-    with postgres_server(tmp_path / "postgres") as url:
-        yield killing.make_home(tmp_path / "home", url, models=2)
+    """A home with two models, on a database of its own."""
+    url = "sqlite:///var/springtide.db"
+    if request.param == "postgresql":
+        url = new_database(request.getfixturevalue("postgres"))
+    home = killing.make_home(tmp_path / "home", url, models=2)
+    yield home
+    home.registry.engine.dispose()
 
 
 def test_runs_whose_workers_are_killed_end_once_with_every_row(home: Home, tmp_path: Path) -> None:
     with killing.Workers(tmp_path / "home", count=2) as workers:
-        runs = killing.kill_many(home, workers, ["m0", "m1"], kills=4, seed=1)
+        runs = killing.kill_many(home, workers, ["m0", "m1"], kills=3, seed=1)
         found = killing.wait_for_all(home, runs, patience_s=120)
     counts = killing.check(home, found, rows=killing.HOURS)
     bad = {name: counts[name] for name in counts if "twice" in name or "lost" in name or "not" in name}
