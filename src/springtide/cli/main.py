@@ -34,6 +34,7 @@ COMMANDS = {
     "promote": "Let a version serve, by hand.",
     "rollback": "Let the champion before serve again.",
     "serve": "Answer over HTTP.",
+    "notify": "What has not reached the people who want to know; with --test, whether it would.",
 }
 """Every command and what it does; its code is the module of the same name beside this one."""
 
