@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from springtide.notify.answer import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pydantic import SecretStr
 
     from springtide.domain.notice import Notice
 
 __all__ = ["send"]
 
 TIMEOUT_S = 10.0
-TALKATIVE = ("apprise", "oauthlib", "requests", "requests_oauthlib", "urllib3")
+QUIET = {  # libraries that write whole URLs, passwords included, and the level from which on they do not
+    "apprise": logging.CRITICAL,
+    "oauthlib": logging.WARNING,
+    "requests_oauthlib": logging.WARNING,
+    "urllib3": logging.WARNING,
+    "urllib3.connectionpool": logging.WARNING,
+}
 KINDS = {
     "promoted": "success",
     "failed": "failure",
@@ -26,12 +31,13 @@ KINDS = {
 }
 
 
-def send(notice: Notice, url: str, *, timeout_s: float = TIMEOUT_S) -> Answer:
+def send(notice: Notice, url: SecretStr, *, timeout_s: float = TIMEOUT_S) -> Answer:
     """Send title and text of a notice to the service of a URL."""
     try:
         import apprise  # noqa: PLC0415 # an extra, and 0.2 s
     except ModuleNotFoundError:
         return Answer(delivered=False, words="apprise is not installed: run `pip install 'springtide[notify]'`")
+    _quieten()
     asset = apprise.AppriseAsset(
         app_id="Springtide",
         app_desc="Springtide",
@@ -46,10 +52,9 @@ def send(notice: Notice, url: str, *, timeout_s: float = TIMEOUT_S) -> Answer:
     service = apprise.Apprise(asset=asset)
     kind = apprise.NotifyType(KINDS.get(notice.event, "info"))
     try:
-        with _quiet():
-            if not service.add(url):
-                return Answer(delivered=False, words="apprise cannot read this URL")
-            result = service.notify(body=notice.text, title=notice.title, notify_type=kind, body_format="text")
+        if not service.add(url.get_secret_value()):
+            return Answer(delivered=False, words="apprise cannot read this URL")
+        result = service.notify(body=notice.text, title=notice.title, notify_type=kind, body_format="text")
     except Exception as error:  # noqa: BLE001 # of a plugin, whose words may hold the URL: a delivery that failed
         return Answer(delivered=False, words=f"apprise failed: {type(error).__name__}", silent=True)
     if result:
@@ -57,15 +62,7 @@ def send(notice: Notice, url: str, *, timeout_s: float = TIMEOUT_S) -> Answer:
     return Answer(delivered=False, words=f"not sent: {result.status.name.lower()}", silent=True)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No log line of a library that writes URLs into its own, passwords included, whatever level is set for the rest."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _quieten() -> None:
+    """Write no log line with a URL in it; for good, because what takes too long goes on in a thread of its own."""
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)

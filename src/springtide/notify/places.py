@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from springtide.notify import chat, webhook
@@ -12,6 +12,8 @@ from springtide.notify import chat, webhook
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+    from pydantic import SecretStr
 
     from springtide.domain.notice import Notice
     from springtide.notify.answer import Answer
@@ -30,7 +32,7 @@ class Place:
     target: str
     name: str
     events: tuple[str, ...]
-    send: Callable[[Notice], Answer]
+    send: Callable[[Notice], Answer] = field(repr=False)
 
 
 def places_of(settings: Notify, *, now: Callable[[], datetime]) -> list[Place]:
@@ -38,15 +40,15 @@ def places_of(settings: Notify, *, now: Callable[[], datetime]) -> list[Place]:
     chats = [
         Place(
             _target("url", url),
-            f"urls.{number} ({url.partition('://')[0]})",
+            f"urls.{number} ({url.get_secret_value().partition('://')[0]})",
             settings.events,
             partial(chat.send, url=url),
         )
-        for number, url in enumerate((secret.get_secret_value() for secret in settings.urls))
+        for number, url in enumerate(settings.urls)
     ]
     hooks = [
         Place(
-            _target("webhook", hook.url.get_secret_value()),
+            _target("webhook", hook.url),
             f"webhooks.{number}",
             hook.events,
             partial(webhook.send, hook=hook, now=now),
@@ -56,7 +58,8 @@ def places_of(settings: Notify, *, now: Callable[[], datetime]) -> list[Place]:
     return [*chats, *hooks]
 
 
-def _target(kind: str, url: str) -> str:
+@lru_cache(maxsize=64)
+def _target(kind: str, url: SecretStr) -> str:
     """A name that tells places apart and does not help to guess a password: a try costs 16 MB and tens of milliseconds."""
-    digest = hashlib.scrypt(url.encode(), salt=b"springtide outbox", n=2**14, r=8, p=1, dklen=6)
+    digest = hashlib.scrypt(url.get_secret_value().encode(), salt=b"springtide outbox", n=2**14, r=8, p=1, dklen=6)
     return f"{kind} {digest.hex()}"

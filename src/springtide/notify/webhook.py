@@ -5,9 +5,9 @@ from __future__ import annotations
 import hmac
 import socket
 import ssl
-from contextlib import contextmanager, suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from threading import Timer
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
+from threading import Event, Timer
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -38,8 +38,8 @@ def resolve_host(host: str, port: int) -> list[str]:
 def sign(secret: str, body: bytes, unix_s: int) -> str:
     """The value of ``Springtide-Signature``: HMAC-SHA256 over ``{unix_s}.{body}``.
 
-    >>> sign("Jefe", b"what do ya want for nothing?", 1)[:12]
-    't=1,v1=7d5fb'
+    >>> sign("key", b"{}", 1)
+    't=1,v1=1ba6b8171186efc613e8bcc0cbdab2748f24984d7c5a84faa2637afa0e40d224'
     """
     digest = hmac.digest(secret.encode(), f"{unix_s}.".encode() + body, "sha256").hex()
     return f"t={unix_s},v1={digest}"
@@ -71,9 +71,13 @@ def send(
         addresses = resolve(str(url.hostname), port)
         if not (hook.allow_private or all(map(is_public, addresses))):
             return Answer(delivered=False, words="its address is private; set allow_private = true if that is meant")
-        with _connected(addresses, port, timeout_s) as connected, _cut_off(connected, timeout_s):
+        with (
+            _connected(addresses, port, timeout_s) as plain,
+            _secured(plain, url) as connected,
+            _cut_off(connected, timeout_s),
+        ):
             status = _post(connected, url, body, headers)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, UnicodeError) as error:  # the last: a name that no host can have
         return Answer(delivered=False, words=_say(error), silent=True)
     note = "; redirects are not followed" if 300 <= status < 400 else ""
     return Answer(delivered=200 <= status < 300, words=f"answered {status}{note}")
@@ -95,41 +99,49 @@ def _connected(addresses: Sequence[str], port: int, timeout_s: float) -> Iterato
             return
 
 
+def _secured(plain: socket.socket, url: SplitResult) -> socket.socket:
+    """The connection under TLS where the URL asks for it; the first byte sent makes the handshake, with all checks."""
+    if url.scheme != "https":
+        return plain
+    context = ssl.create_default_context()
+    return context.wrap_socket(plain, server_hostname=url.hostname, do_handshake_on_connect=False)
+
+
 @contextmanager
 def _cut_off(connected: socket.socket, after_s: float) -> Iterator[None]:
     """End the connection after that time: a socket's own time-out starts again with every byte."""
+    late = Event()
 
     def end() -> None:
+        late.set()
         with suppress(OSError):  # it has ended by itself
-            connected.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(connected, socket.SHUT_RDWR)  # below TLS, whose own one is not for two threads
 
     timer = Timer(after_s, end)
     timer.start()
     try:
         yield
+    except (OSError, HTTPException):
+        if not late.is_set():
+            raise
     finally:
         timer.cancel()
+    if late.is_set():
+        raise TimeoutError
 
 
 def _post(connected: socket.socket, url: SplitResult, body: bytes, headers: dict[str, str]) -> int:
     """The status that is answered, over a connection that stands."""
-    host = str(url.hostname)
-    if url.scheme == "https":
-        connection: HTTPConnection = HTTPSConnection(host, url.port)
-        connection.sock = ssl.create_default_context().wrap_socket(connected, server_hostname=host)
-    else:
-        connection = HTTPConnection(host, url.port)
+    path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+    with closing(HTTPConnection(str(url.hostname))) as connection:
         connection.sock = connected
-    try:
-        connection.request("POST", f"{url.path or '/'}{'?' if url.query else ''}{url.query}", body, headers)
+        connection.request("POST", path, body, {"Host": url.netloc, "Connection": "close", **headers})
         return connection.getresponse().status
-    finally:
-        connection.close()
 
 
-def _say(error: OSError | HTTPException) -> str:
+def _say(error: Exception) -> str:
     """What went wrong, in words of our own: those of the error may hold the URL or what was answered."""
-    if isinstance(error, socket.gaierror):
+    if isinstance(error, socket.gaierror | UnicodeError):
         return "its name is not known"
     if isinstance(error, TimeoutError):
         return "no answer in time"
@@ -137,4 +149,4 @@ def _say(error: OSError | HTTPException) -> str:
         return f"no safe connection: {error.reason or type(error).__name__}"
     if isinstance(error, HTTPException | ConnectionResetError | BrokenPipeError):
         return "the connection ended before an answer"
-    return f"no connection: {error.strerror or type(error).__name__}"
+    return f"no connection: {getattr(error, 'strerror', None) or type(error).__name__}"

@@ -80,4 +80,6 @@ def _row(notice: str, target: str) -> ColumnElement[bool]:
 
 
 def _delivery(row: Row[Any]) -> Delivery:
-    return Delivery(notice_from(row.body), *row[1:])
+    return Delivery(
+        notice_from(row.body), row.target, row.created, row.due, tries=row.tries, state=row.state, failure=row.failure
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
@@ -249,11 +250,19 @@ def _as_secret(value: object) -> SecretStr:
     return SecretStr(value)
 
 
+def _has_host_alone(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
+
+
 def _as_web_address(value: object) -> SecretStr:
     """Often the path of a webhook is its password: a mistaken one is refused without repeating it."""
     if isinstance(value, SecretStr):
         return value
-    if not (isinstance(value, str) and re.fullmatch(r"https?://[\w.:\[\]-]+([/?][!-~]*)?", value, re.ASCII)):
+    if not (isinstance(value, str) and re.fullmatch(r"https?://[!-~]+", value) and _has_host_alone(value)):
         raise SettingsError(
             "a webhook's url is an address of the web, without user and password",
             where="url",
