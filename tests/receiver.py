@@ -38,7 +38,7 @@ def receiving(*statuses: int, port: int = 0, tls: ssl.SSLContext | None = None) 
         def do_POST(self) -> None:
             receiver.paths.append(self.path)
             receiver.headers.append(dict(self.headers))
-            receiver.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+            receiver.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
             status = receiver.statuses.pop(0) if len(receiver.statuses) > 1 else receiver.statuses[0]
             self.send_response(status, PRIVATE_WORDS)
             self.send_header("Location", f"{receiver.url}/elsewhere")
@@ -46,7 +46,8 @@ def receiving(*statuses: int, port: int = 0, tls: ssl.SSLContext | None = None) 
             self.end_headers()
             self.wfile.write(PRIVATE_WORDS.encode())
 
-        do_GET = do_POST
+        def do_GET(self) -> None:  # what a redirect that is followed would ask for
+            self.do_POST()
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

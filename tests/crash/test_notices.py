@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from tests.receiver import receiving
 
 from springtide.app.home import open_home, read_settings
-from springtide.app.notifying import announce, deliver, undelivered
-from springtide.domain.clock import utc_now
-from springtide.domain.notice import Notice
+from springtide.app.notifying import deliver, undelivered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +78,9 @@ def test_killed_while_it_delivers_everything_arrives_and_at_most_one_notice_a_ki
         path = write_settings(tmp_path, receiver.url)
         for life in range(lives):
             worker = start(path, str(life), "deliver")
-            time.sleep(moments.uniform(0.1, 0.4))
+            assert worker.stdout is not None
+            posted.append(worker.stdout.readline().strip())
+            time.sleep(moments.uniform(0.0, 0.3))
             worker.kill()
             posted += worker.communicate()[0].split()
         home = open_home(read_settings(path, environ={}))

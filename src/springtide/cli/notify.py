@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -19,10 +20,9 @@ __all__ = ["command"]
 @click.command("notify")
 @click.option("--test", is_flag=True, help="Send a test to every place, and say what each answered.")
 @json_option
-@click.pass_context
-def command(ctx: click.Context, *, test: bool, as_json: bool) -> None:
+@click.pass_obj
+def command(config: Path, *, test: bool, as_json: bool) -> None:
     """List the notices that wait for another try or were given up, newest first."""
-    config: Path = ctx.obj
     home = open_config(config)
     if test:
         tried = try_places(home)
@@ -31,7 +31,9 @@ def command(ctx: click.Context, *, test: bool, as_json: bool) -> None:
         else:
             answers = [(one.place, "yes" if one.delivered else "no", one.answer) for one in tried]
             print_table("test", ("place", "arrived", "answer"), answers)
-        ctx.exit(0 if all(one.delivered for one in tried) else 1)
+        if not all(one.delivered for one in tried):
+            sys.exit(1)
+        return
     waiting = undelivered(home)
     if as_json:
         print_json(waiting)

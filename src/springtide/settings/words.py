@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from springtide.domain.errors import SettingsError, did_you_mean
 from springtide.domain.notice import EVENTS, Event
@@ -281,12 +281,6 @@ def _as_apprise_urls(value: object) -> object:
     return value
 
 
-def _each_once(urls: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    if len(set(urls)) < len(urls):
-        raise SettingsError("one place is listed twice", where="notify", do="list each place once")
-    return urls
-
-
 class Webhook(_Section):
     """A web address that is told of events, each with a signature."""
 
@@ -304,15 +298,16 @@ class Notify(_Section):
     urls: Annotated[
         tuple[SecretStr, ...],
         BeforeValidator(_as_apprise_urls),
-        AfterValidator(_each_once),
         Field(description="apprise URLs; their place is the environment."),
     ] = ()
     events: Annotated[Events, Field(description="What these are told of; webhooks have lists of their own.")] = EVENTS
     webhooks: tuple[Webhook, ...] = ()
 
     @model_validator(mode="after")
-    def _list_each_webhook_once(self) -> Notify:
-        _each_once(tuple(hook.url for hook in self.webhooks))
+    def _check_that_no_place_is_listed_twice(self) -> Notify:
+        for places in (self.urls, [hook.url for hook in self.webhooks]):
+            if len(set(places)) < len(places):
+                raise SettingsError("one place is listed twice", where="notify", do="list each place once")
         return self
 
 
