@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
@@ -32,7 +32,7 @@ class Place:
     target: str
     name: str
     events: tuple[str, ...]
-    send: Callable[[Notice], Answer] = field(repr=False)
+    send: Callable[[Notice], Answer]
 
 
 def places_of(settings: Notify, *, now: Callable[[], datetime]) -> list[Place]:
