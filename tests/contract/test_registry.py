@@ -16,6 +16,7 @@ from tests.databases import postgres_server
 
 from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady, SettingsError
 from springtide.domain.model import Manifest
+from springtide.domain.notice import Notice
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
 from springtide.domain.verdict import Comparison, Verdict
@@ -625,3 +626,64 @@ def test_processes_that_start_at_once_on_an_empty_database_all_find_it_migrated(
     engine = open_database(empty)
     assert Registry(engine, Blobs(str(tmp_path / "models"))).models() == []
     engine.dispose()
+
+
+def posted(registry: Registry, *targets: str, name: str = "n1", minute: int = 0) -> Notice:
+    at = NOON + timedelta(minutes=minute)
+    notice = Notice(name, "kept", "title é", "text", at, model="btc", version=3, facts={"gain": -0.01, "who": None})
+    registry.post_notice(notice, targets, due=at)
+    return notice
+
+
+def names(registry: Registry, now: datetime, limit: int = 9) -> list[tuple[str, str]]:
+    return [(one.notice.id, one.target) for one in registry.due_notices(now, limit)]
+
+
+def test_a_notice_waits_for_each_target_until_it_is_due(registry: Registry) -> None:
+    notice = posted(registry, "a", "b")
+    assert registry.due_notices(NOON - timedelta(microseconds=1), 9) == []
+    (first, second) = registry.due_notices(NOON, 9)
+    assert (first.notice, first.target, first.created, first.tries) == (notice, "a", NOON, 0)
+    assert (second.notice, second.target, second.due, second.state) == (notice, "b", NOON, "waiting")
+
+
+def test_a_notice_that_is_posted_again_is_as_it_was_whatever_has_become_of_it(registry: Registry) -> None:
+    posted(registry, "a", "b", "c")
+    registry.notice_delivered("n1", "a")
+    registry.notice_failed("n1", "b", due=NOON + timedelta(hours=1), failure="answered 500")
+    registry.notice_failed("n1", "c", due=None, failure="answered 500")
+    posted(registry, "a", "b", "c", "d")
+    assert names(registry, NOON) == [("n1", "d")]
+    assert names(registry, NOON + timedelta(hours=1)) == [("n1", "d"), ("n1", "b")]
+    undelivered = {one.target: (one.state, one.tries, one.failure) for one in registry.notices()}
+    assert undelivered == {
+        "b": ("waiting", 1, "answered 500"),
+        "c": ("given up", 1, "answered 500"),
+        "d": ("waiting", 0, None),
+    }
+
+
+def test_of_each_target_the_oldest_notices_come_first_and_only_so_many(registry: Registry) -> None:
+    for minute in (3, 1, 2):
+        posted(registry, "a", name=f"n{minute}", minute=minute)
+    posted(registry, "b", name="n4", minute=4)
+    later = NOON + timedelta(hours=1)
+    assert names(registry, later, limit=2) == [("n1", "a"), ("n2", "a"), ("n4", "b")]
+
+
+def test_what_waits_is_never_forgotten(registry: Registry) -> None:
+    posted(registry, "a", "b", "c")
+    registry.notice_delivered("n1", "a")
+    registry.notice_failed("n1", "b", due=None, failure="gone")
+    registry.forget_notices(NOON)
+    assert [one.target for one in registry.notices()] == ["b", "c"]
+    registry.forget_notices(NOON + timedelta(microseconds=1))
+    assert [one.target for one in registry.notices()] == ["c"]
+    posted(registry, "a")  # long ago: it may be sent again
+    assert names(registry, NOON) == [("n1", "a"), ("n1", "c")]
+
+
+def test_processes_that_post_one_notice_at_once_post_it_once(registry: Registry) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: posted(registry, "a", "b"), range(16)))
+    assert names(registry, NOON) == [("n1", "a"), ("n1", "b")]

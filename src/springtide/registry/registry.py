@@ -13,18 +13,19 @@ from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import calls, events, journal, queue, runs, versions, workers
+from springtide.registry import calls, events, journal, outbox, queue, runs, versions, workers
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from datetime import datetime, timedelta
 
     from msgspec import UnsetType
     from sqlalchemy import Connection, Engine
 
     from springtide.domain.model import Manifest, Version
+    from springtide.domain.notice import Delivery, Notice
     from springtide.domain.run import Event, Run, Worker
     from springtide.domain.verdict import Verdict
     from springtide.registry.blobs import Blobs
@@ -33,7 +34,7 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """Versions, champions, journal and runs of all models, and the calls to services that allow only so many.
+    """Versions, champions, journal and runs of all models, calls to services that allow only so many, and notices.
 
     `engine` is an opened and migrated database; `blobs` holds the model files. Every method is one transaction, and
     what it writes is either there as a whole or not at all.
@@ -356,6 +357,38 @@ class Registry:
         """Count one call of `limit` to a service in a period, before it is sent; the calls left, None for no call."""
         with writing(self._engine) as connection:
             return calls.spend(connection, provider, period, limit)
+
+    # Notices
+
+    def post_notice(self, notice: Notice, targets: Collection[str], *, due: datetime) -> None:
+        """Put a notice into the outbox for each of `targets`; one that is there already, or was, is left as it is."""
+        with writing(self._engine) as connection:
+            outbox.post(connection, notice, targets, due=due)
+
+    def due_notices(self, now: datetime, limit: int) -> list[Delivery]:
+        """What waits to be delivered now, oldest first; of each target the first `limit`."""
+        with reading(self._engine) as connection:
+            return outbox.due(connection, now, limit)
+
+    def notices(self, limit: int = 50) -> list[Delivery]:
+        """What has not been delivered, newest first: it waits, or it was given up."""
+        with reading(self._engine) as connection:
+            return outbox.undelivered(connection, limit)
+
+    def notice_delivered(self, notice: str, target: str) -> None:
+        """Note that a target has it."""
+        with writing(self._engine) as connection:
+            outbox.close(connection, notice, target)
+
+    def notice_failed(self, notice: str, target: str, *, due: datetime | None, failure: str) -> None:
+        """Note a try that failed; it waits until `due`, or is given up when that is None."""
+        with writing(self._engine) as connection:
+            outbox.put_off(connection, notice, target, due=due, failure=failure)
+
+    def forget_notices(self, before: datetime) -> None:
+        """Remove what was delivered or given up before that time."""
+        with writing(self._engine) as connection:
+            outbox.forget(connection, before)
 
 
 def _told(run: Run) -> dict[str, Any]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from springtide.domain.errors import SettingsError
+from springtide.domain.errors import SettingsError, did_you_mean
+from springtide.domain.notice import EVENTS, Event
 from springtide.domain.units import format_span, parse_bytes, parse_span
 
 __all__ = [
@@ -21,12 +23,14 @@ __all__ = [
     "Home",
     "Limits",
     "Model",
+    "Notify",
     "Retrain",
     "Serve",
     "Settings",
     "SimulatorSource",
     "Source",
     "Span",
+    "Webhook",
 ]
 
 
@@ -242,10 +246,95 @@ class Serve(_Section):
     )
 
 
+def _as_event(value: object) -> object:
+    if isinstance(value, str) and value not in EVENTS:
+        raise SettingsError(f"event {value!r} is not known", where="events", do=did_you_mean(value, EVENTS))
+    return value
+
+
+Events = Annotated[tuple[Annotated[Event, BeforeValidator(_as_event)], ...], Field(min_length=1)]
+"""Which events a place wants to hear of."""
+
+
+def _as_secret(value: object) -> SecretStr:
+    """What signs must not be guessed; a mistaken one is refused without repeating it."""
+    if isinstance(value, SecretStr):
+        return value
+    if not (isinstance(value, str) and re.fullmatch(r"[!-~]{16,}", value)):
+        raise SettingsError(
+            "a webhook's secret is one word of at least 16 letters, digits and signs",
+            where="secret",
+            do="write a long random one, as `openssl rand -hex 32` prints it",
+        )
+    return SecretStr(value)
+
+
+def _has_host_alone(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
+
+
+def _as_web_address(value: object) -> SecretStr:
+    """Often the path of a webhook is its password: a mistaken one is refused without repeating it."""
+    if isinstance(value, SecretStr):
+        return value
+    if not (isinstance(value, str) and re.fullmatch(r"https?://[!-~]+", value) and _has_host_alone(value)):
+        raise SettingsError(
+            "a webhook's url is an address of the web, without user and password",
+            where="url",
+            do='write url = "https://HOST/PATH"',
+        )
+    return SecretStr(value)
+
+
+def _as_apprise_urls(value: object) -> object:
+    """Only the form is looked at here, and nothing is repeated: such a URL is a password."""
+    listed = value if isinstance(value, list | tuple) else [None]
+    if not all(isinstance(url, str) and re.match(r"[A-Za-z][\w+.-]*://\S", url) for url in listed):
+        raise SettingsError(
+            "urls are a list of apprise URLs", where="urls", do='write urls = ["SERVICE://...", "SERVICE://..."]'
+        )
+    return value
+
+
+class Webhook(_Section):
+    """A web address that is told of events, each with a signature."""
+
+    url: Annotated[SecretStr, BeforeValidator(_as_web_address), Field(description="Where notices are posted to.")]
+    secret: Annotated[SecretStr, BeforeValidator(_as_secret), Field(description="What they are signed with.")]
+    events: Annotated[Events, Field(description="What it is told of.")] = EVENTS
+    allow_private: Annotated[bool, Field(description="Also to an address of this machine or a private network.")] = (
+        False
+    )
+
+
+class Notify(_Section):
+    """Who is told of what happens."""
+
+    urls: Annotated[
+        tuple[SecretStr, ...],
+        BeforeValidator(_as_apprise_urls),
+        Field(description="apprise URLs; their place is the environment."),
+    ] = ()
+    events: Annotated[Events, Field(description="What these are told of; webhooks have lists of their own.")] = EVENTS
+    webhooks: tuple[Webhook, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_that_no_place_is_listed_twice(self) -> Notify:
+        for places in (self.urls, [hook.url for hook in self.webhooks]):
+            if len(set(places)) < len(places):
+                raise SettingsError("one place is listed twice", where="notify", do="list each place once")
+        return self
+
+
 class Settings(_Section):
     """All of springtide.toml."""
 
     home: Home = Home()
     serve: Serve = Serve()
+    notify: Notify = Notify()
     sources: dict[str, Source] = {}
     models: dict[str, Model] = {}

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from springtide.cli.init import template
 from springtide.domain.errors import SettingsError
+from springtide.domain.notice import EVENTS
 from springtide.settings.file import read
 from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, Settings, SimulatorSource
 from springtide.tasks.forecast.recipe import ForecastRecipe
@@ -26,6 +27,20 @@ database = "postgresql://user@host/name"
 host = "0.0.0.0"
 port = 8123
 poll_s = 0.5
+
+[notify]
+urls = ["json://user:hunter2@host/path"]
+events = ["promoted", "failed"]
+
+[[notify.webhooks]]
+url = "https://hooks.example/first?x=1"
+secret = "a-secret-of-the-first"
+
+[[notify.webhooks]]
+url = "http://10.0.0.1:8080"
+secret = "a-secret-of-the-second"
+events = ["drift"]
+allow_private = true
 
 [sources.binance]
 kind = "exchange"
@@ -75,6 +90,7 @@ model = "60d"
 """
 MODEL = '[models.btc]\ntask = "forecast"\ntable = "candles"\n'  # three lines
 COINGECKO = '[sources.x]\nkind = "coingecko"\ncoins = ["bitcoin"]\n'  # three lines
+WEBHOOK = '[[notify.webhooks]]\nurl = "https://hooks.example/a"\nsecret = "a-secret-of-the-first"\n'  # three lines
 EXCHANGE = '[sources.x]\nkind = "exchange"\nexchange = "binance"\nsymbols = ["BTC/USDT"]\n'  # four lines
 
 
@@ -98,6 +114,12 @@ def test_a_full_file_is_read_into_every_section(file: Path) -> None:
     settings = reading(file, FULL)
     assert settings.home.store == "s3://bucket/prefix"
     assert (settings.serve.host, settings.serve.port, settings.serve.poll_s) == ("0.0.0.0", 8123, 0.5)
+    assert [url.get_secret_value() for url in settings.notify.urls] == ["json://user:hunter2@host/path"]
+    assert settings.notify.events == ("promoted", "failed")
+    first, second = settings.notify.webhooks
+    assert (first.url.get_secret_value(), first.events) == ("https://hooks.example/first?x=1", EVENTS)
+    assert (second.secret.get_secret_value(), second.events) == ("a-secret-of-the-second", ("drift",))
+    assert (first.allow_private, second.allow_private) == (False, True)
     exchange, folder = settings.sources["binance"], settings.sources["folder"]
     assert isinstance(exchange, ExchangeSource)
     assert exchange.symbols == ("BTC/USDT", "ETH/USDT")
@@ -161,6 +183,33 @@ MISTAKES = {
         "'corn' is not known",
         "did you mean 'cron'?",
     ),
+    "an unknown key of notify": ('[notify]\nurl = ["x://y"]\n', 2, "'url' is not known", "did you mean 'urls'?"),
+    "an unknown key of the second webhook": (
+        WEBHOOK + WEBHOOK.replace("example/a", "example/b") + 'secrets = "x"\n',
+        7,
+        "'secrets' is not known",
+        "did you mean 'secret'?",
+    ),
+    "a missing key of a webhook": (
+        '[[notify.webhooks]]\nurl = "https://hooks.example/a"\n',
+        1,
+        "'secret' is missing",
+        "[notify.webhooks.0]",
+    ),
+    "an unknown event": (
+        '[notify]\nevents = ["promoted", "promotted"]\n',
+        2,
+        "'promotted' is not known",
+        "did you mean 'promoted'?",
+    ),
+    "an unknown event of a webhook": (
+        WEBHOOK + 'events = ["source-silent"]\n',
+        4,
+        "'source-silent' is not known",
+        "did you mean 'source_silent'?",
+    ),
+    "no event at all": ("[notify]\nevents = []\n", 2, "notify.events", "docs/settings.md"),
+    "a place that is listed twice": ('[notify]\nurls = ["x://y", "x://y"]\n', 1, "listed twice", "once"),
     "a word for a number": ('[serve]\nhost = "h"\nport = "x"\n', 3, "serve.port", "'x'"),
     "a number for a text": ("[home]\nstore = 3\n", 2, "home.store", "3"),
     "a number out of range": ("[serve]\nport = 70000\n", 2, "serve.port", "70000"),
@@ -295,6 +344,60 @@ LEAKS = {
     "a missing key beside a key": (f'[sources.x]\nkind = "coingecko"\nkey = "{SECRET}"\n', {}),
     "a list of sources": (f'[[sources.x]]\nkind = "coingecko"\nkey = "{SECRET}"\n', {}),
 }
+
+
+TOLD = '[[notify.webhooks]]\nurl = "https://hooks.example/{url}"\nsecret = "{secret}"\n'.format
+NOTIFY_LEAKS = {
+    # name: (text, variables)
+    "a text for urls": (f'[notify]\nurls = "tgram://{SECRET}"\n', {}),
+    "a URL without its service": (f'[notify]\nurls = ["{SECRET}"]\n', {}),
+    "a URL alone in the environment": ("", {"SPRINGTIDE_NOTIFY__URLS": f"tgram://{SECRET}"}),
+    "a URL that is listed twice": (f'[notify]\nurls = ["tgram://{SECRET}", "tgram://{SECRET}"]\n', {}),
+    "a mistake beside a URL": (f'[notify]\nurls = ["tgram://{SECRET}"]\nevents = ["x"]\n', {}),
+    "a text for the section": (f'notify = "tgram://{SECRET}"\n', {}),
+    "a text for the webhooks": (f'[notify]\nwebhooks = "https://{SECRET}"\n', {}),
+    "a list of addresses for webhooks": (f'[notify]\nwebhooks = ["https://{SECRET}"]\n', {}),
+    "a short secret": (TOLD(url="a", secret=SECRET), {}),
+    "a secret of two words": (TOLD(url="a", secret=f"{SECRET} and {SECRET}"), {}),
+    "a number for a secret": (TOLD(url="a", secret="x"), {"SPRINGTIDE_NOTIFY__WEBHOOKS__0__SECRET": f'["{SECRET}"]'}),
+    "a password in an address": (f'[[notify.webhooks]]\nurl = "https://u:{SECRET}@host/"\nsecret = "{"s" * 16}"\n', {}),
+    "an address without http": (f'[[notify.webhooks]]\nurl = "ftp://{SECRET}"\nsecret = "{"s" * 16}"\n', {}),
+    "a port that is none": (f'[[notify.webhooks]]\nurl = "http://h:99999/{SECRET}"\nsecret = "{"s" * 16}"\n', {}),
+    "an address of two words": (TOLD(url=f"{SECRET} x", secret="s" * 16), {}),
+    "a mistyped secret": (TOLD(url=SECRET, secret=SECRET * 2).replace("secret =", "secrte ="), {}),
+    "a mistake beside a secret": (TOLD(url=SECRET, secret=SECRET * 2) + "allow_private = 3\n", {}),
+}
+
+
+@pytest.mark.parametrize("leak", NOTIFY_LEAKS)
+def test_a_mistake_never_repeats_the_place_of_a_notice(leak: str, file: Path) -> None:
+    text, environ = NOTIFY_LEAKS[leak]
+    refused = refusal(file, text, environ)
+    assert "notify" in refused.where
+    assert SECRET not in "".join(traceback.format_exception(refused))
+
+
+def test_a_webhook_that_is_listed_twice_is_refused(file: Path) -> None:
+    assert "listed twice" in refusal(file, WEBHOOK + WEBHOOK).what
+
+
+def test_secrets_of_notify_come_from_the_environment_and_are_never_shown(file: Path) -> None:
+    environ = {
+        "SPRINGTIDE_NOTIFY__URLS": f'["tgram://{SECRET}"]',
+        "SPRINGTIDE_NOTIFY__WEBHOOKS__0__SECRET": "0123456789" + SECRET,
+    }
+    text = '[[notify.webhooks]]\nurl = "https://hooks.example/a"\n'
+    settings = reading(file, text, environ)
+    assert settings.notify.urls[0].get_secret_value() == f"tgram://{SECRET}"
+    assert settings.notify.webhooks[0].secret.get_secret_value() == "0123456789" + SECRET
+    assert SECRET not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("number", ["1", "x", "-1"])
+def test_a_variable_for_a_webhook_that_is_not_there_is_refused_by_its_name(file: Path, number: str) -> None:
+    variable = f"SPRINGTIDE_NOTIFY__WEBHOOKS__{number.upper()}__SECRET"
+    assert refusal(file, WEBHOOK, {variable: "s" * 16}).where == variable
+    assert refusal(file, WEBHOOK, {"SPRINGTIDE_NOTIFY__WEBHOOKS__SECRET": "s" * 16}).where.endswith("WEBHOOKS__SECRET")
 
 
 @pytest.mark.parametrize("leak", LEAKS)
