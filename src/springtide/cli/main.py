@@ -28,6 +28,7 @@ COMMANDS = {
     "forecast": "What the champion says now.",
     "models": "The models and who serves.",
     "runs": "The newest runs.",
+    "triggers": "What starts runs by itself, and when sources are asked.",
     "show": "One run or version in full.",
     "report": "One run on a page of HTML: conclusion, pictures, tables.",
     "journal": "Who served when, and why.",
