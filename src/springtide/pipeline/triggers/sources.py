@@ -189,7 +189,8 @@ def next_time(state: TriggerState, due: datetime | None) -> datetime:
     failures = int(state.facts.get("failures", 0))
     if failures == 0 and due is not None:
         return due
-    return state.at + min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(failures - 1, 10))
+    doublings: int = min(max(failures - 1, 0), 10)  # more would only make the number large
+    return state.at + min(LONGEST_WAIT, FIRST_WAIT * (1 << doublings))
 
 
 def _with(state: TriggerState, at: datetime, **facts: Any) -> TriggerState:
