@@ -6,7 +6,7 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from springtide.pipeline.triggers.firing import Firing, Triggers
 
 __all__ = ["Scheduler", "TickReport"]
+
+Fired: TypeAlias = "tuple[Triggers, Firing]"
 
 ASKING_THREADS, LOOKING_THREADS = 8, 2
 SET_BACK = timedelta(days=1)  # what was stored this much later than now was stored by a clock that was wrong
@@ -120,11 +122,11 @@ class Scheduler:
         while self._untold:
             self._announce(self._untold[0])
             self._untold.pop(0)
-        reasons, submitted, refused = self._submit(now)
-        self._store([firing for firings in submitted.values() for firing in firings])
+        submitted, refused = self._submit(now)
+        self._store([one for fired in submitted.values() for one in fired])
         return TickReport(
             now,
-            submitted={model: reasons[model] for model in submitted},
+            submitted={model: _reasons(fired) for model, fired in submitted.items()},
             refused=refused,
             asked=tuple(turn.begun),
             brought=turn.brought,
@@ -147,26 +149,23 @@ class Scheduler:
         if new:
             self._home.registry.save_triggers(new)
 
-    def _submit(
-        self, now: datetime
-    ) -> tuple[dict[str, tuple[str, ...]], dict[str, list[tuple[Triggers, Firing]]], dict[str, str]]:
+    def _submit(self, now: datetime) -> tuple[dict[str, list[Fired]], dict[str, str]]:
         """One call for each model that wants a run; what could not be submitted stays due."""
-        wanted: dict[str, list[tuple[Triggers, Firing]]] = defaultdict(list)
+        wanted: dict[str, list[Fired]] = defaultdict(list)
         for kind in self._kinds:
             for firing in kind.due(now):
                 wanted[firing.model].append((kind, firing))
-        reasons = {model: tuple(firing.reason for _, firing in firings) for model, firings in wanted.items()}
         submitted, refused = {}, {}
-        for model, firings in wanted.items():
+        for model, fired in wanted.items():
             try:
-                self._submit_run(model, reasons[model])
+                self._submit_run(model, _reasons(fired))
             except SpringtideError as error:
                 refused[model] = f"{error.what} ({error.where}): {error.do}"
             else:
-                submitted[model] = firings
-        return reasons, submitted, refused
+                submitted[model] = fired
+        return submitted, refused
 
-    def _store(self, fired: Sequence[tuple[Triggers, Firing]]) -> None:
+    def _store(self, fired: Sequence[Fired]) -> None:
         """After the submission, in one transaction; in memory after that."""
         after = {(state.subject, state.kind): state for state in self._unsaved}
         answered = [firing.after for kind, firing in fired if isinstance(kind, RequestTriggers)]
@@ -231,6 +230,10 @@ def _triggers_of(
 def series_of(recipe: object) -> tuple[str, ...]:
     """The series that a task's recipe names; all of the table where it names none."""
     return tuple(getattr(recipe, "series", ()))
+
+
+def _reasons(fired: Sequence[Fired]) -> tuple[str, ...]:
+    return tuple(firing.reason for _, firing in fired)
 
 
 def _rows(brought: Brought) -> int:
