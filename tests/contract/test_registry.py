@@ -19,6 +19,7 @@ from springtide.domain.model import Manifest
 from springtide.domain.notice import Notice
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
+from springtide.domain.trigger import TriggerState
 from springtide.domain.verdict import Comparison, Verdict
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database, writing
@@ -567,6 +568,49 @@ sys.stdin.readline()
 while (left := registry.spend_call("CoinGecko demo", "2024-03", limit=int(limit))) is not None:
     print(left)
 """
+
+
+def test_what_triggers_have_seen_is_replaced_and_requests_are_kept_apart(registry: Registry) -> None:
+    first = TriggerState("btc", "cron", NOON, {"schedule": "5 * * * *", "fired": None})
+    source = TriggerState("btc", "source", NOON, {"since": "é"})
+    registry.save_triggers([first, source])
+    registry.request_run("btc", "a message", at=NOON)
+    registry.request_run("btc", "a message", at=NOON + timedelta(seconds=1))
+    registry.request_run("btc", "another", at=NOON + timedelta(seconds=2))
+    later = replace(first, at=NOON + timedelta(hours=1))
+    registry.save_triggers([later])
+    assert sorted(registry.trigger_states(), key=lambda one: one.kind) == [later, source]
+    assert [one.facts["reason"] for one in registry.run_requests()] == ["a message", "another"]
+
+
+def test_a_request_that_was_made_again_since_it_was_read_is_not_forgotten(registry: Registry) -> None:
+    registry.request_run("btc", "a message", at=NOON)
+    registry.request_run("eth", "a message", at=NOON)
+    read = registry.run_requests()
+    registry.request_run("btc", "a message", at=NOON + timedelta(seconds=1))
+    registry.save_triggers([], answered=read)
+    assert [(one.subject, one.at) for one in registry.run_requests()] == [("btc", NOON + timedelta(seconds=1))]
+
+
+def test_the_newest_run_of_each_model_says_which_version_of_its_table_it_saw(registry: Registry) -> None:
+    def ran(model: str, hour: int, version: int, table: str = "candles") -> None:
+        step = Step("snapshot", NOON, 1.0, {"table": table, "version": version})
+        registry.save_run(Run(f"{model}-{hour}", model, "failed", ("x",), NOON + timedelta(hours=hour), steps=(step,)))
+
+    ran("btc", 1, 7)
+    ran("btc", 2, 9)
+    ran("btc", 3, 1, table="other")
+    ran("eth", 1, 8)
+    registry.save_run(Run("eth-4", "eth", "running", ("x",), NOON + timedelta(hours=4)))
+    assert registry.newest_snapshots("candles") == {"btc": 9, "eth": 8}
+
+
+def test_a_champion_was_made_when_its_version_was(registry: Registry, folder: Path) -> None:
+    first = registry.publish(replace(manifest("run-1"), created=NOON), folder, VERDICT)
+    registry.publish(replace(manifest("run-2"), created=NOON + timedelta(days=1)), folder, VERDICT)
+    assert registry.champions_made() == {}
+    registry.promote("btc", first.number, run="run-1", by="gate", reason="won", at=NOON + timedelta(days=2))
+    assert registry.champions_made() == {"btc": NOON}
 
 
 def test_processes_that_spend_at_once_never_spend_a_call_twice(url: str, registry: Registry, tmp_path: Path) -> None:

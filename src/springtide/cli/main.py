@@ -29,6 +29,7 @@ COMMANDS = {
     "models": "The models and who serves.",
     "runs": "The newest runs, or what one tells while it goes on.",
     "cancel": "Stop a run.",
+    "triggers": "What starts runs by itself, and when sources are asked.",
     "show": "One run or version in full.",
     "report": "One run on a page of HTML: conclusion, pictures, tables.",
     "journal": "Who served when, and why.",

@@ -13,12 +13,12 @@ from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import calls, events, journal, outbox, queue, runs, versions, workers
+from springtide.registry import calls, events, journal, outbox, queue, runs, triggers, versions, workers
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from msgspec import UnsetType
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from springtide.domain.model import Manifest, Version
     from springtide.domain.notice import Delivery, Notice
     from springtide.domain.run import Event, Run, Worker
+    from springtide.domain.trigger import TriggerState
     from springtide.domain.verdict import Verdict
     from springtide.registry.blobs import Blobs
 
@@ -350,6 +351,39 @@ class Registry:
         """Have a duty that only one process has at a time; to be said again before `span` is over."""
         with writing(self._engine) as connection:
             return workers.lease(connection, name, holder, now, span)
+
+    # Triggers
+
+    def trigger_states(self) -> list[TriggerState]:
+        """What every trigger and source has seen so far."""
+        with reading(self._engine) as connection:
+            return triggers.states(connection)
+
+    def save_triggers(self, states: Sequence[TriggerState], *, answered: Sequence[TriggerState] = ()) -> None:
+        """Store what triggers and sources have seen, and forget the requests that were answered."""
+        with writing(self._engine) as connection:
+            triggers.save(connection, states)
+            triggers.remove(connection, answered)
+
+    def request_run(self, model: str, reason: str, *, at: datetime) -> None:
+        """Ask for a run of a model from another process than the scheduler's."""
+        with writing(self._engine) as connection:
+            triggers.request(connection, model, reason, at)
+
+    def run_requests(self) -> list[TriggerState]:
+        """The requests that wait, oldest first."""
+        with reading(self._engine) as connection:
+            return triggers.requests(connection)
+
+    def champions_made(self) -> dict[str, datetime]:
+        """When the version that serves was made, model by model."""
+        with reading(self._engine) as connection:
+            return triggers.champions_made(connection)
+
+    def newest_snapshots(self, table: str) -> dict[str, int]:
+        """The version of a lake table that the newest run of each model saw."""
+        with reading(self._engine) as connection:
+            return triggers.newest_snapshots(connection, table)
 
     # Calls
 

@@ -7,13 +7,15 @@ from datetime import timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
 from springtide.domain.errors import SettingsError, did_you_mean
 from springtide.domain.notice import EVENTS, Event
 from springtide.domain.units import format_span, parse_bytes, parse_span
+from springtide.settings.cron import Cron, check_cron, check_zone
 
 __all__ = [
+    "OFF",
     "Age",
     "CoinGeckoSource",
     "ExchangeSource",
@@ -21,6 +23,7 @@ __all__ = [
     "FilesSource",
     "Gate",
     "Home",
+    "Interval",
     "Limits",
     "Model",
     "Notify",
@@ -45,6 +48,15 @@ Span = Annotated[timedelta, BeforeValidator(_as_span)]
 Age = Annotated[Span, Field(gt=timedelta(0))]
 """A span of time that is not zero."""
 
+OFF = timedelta(0)
+
+Interval = Annotated[
+    timedelta,
+    BeforeValidator(lambda value: OFF if value == "off" else parse_span(value) if isinstance(value, str) else value),
+    Field(ge=OFF),
+]
+"""A span of time, or `OFF`, written ``off``."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -59,7 +71,18 @@ class Home(_Section):
     )
 
 
-class ExchangeSource(_Section):
+class _Source(_Section):
+    """What every source may say."""
+
+    every: Annotated[
+        Interval | None, Field(description="How often it is asked by itself; its timeframe when not given, or off.")
+    ] = None
+    silent_after: Annotated[
+        Interval | None, Field(description="Without a new row for so long it is told of; 3 timeframes, or off.")
+    ] = None
+
+
+class ExchangeSource(_Source):
     """Candles of an exchange, through ccxt."""
 
     kind: Literal["exchange"]
@@ -74,7 +97,7 @@ class ExchangeSource(_Section):
     table: Annotated[str | None, Field(description="Table to write; the source's name when not given.")] = None
 
 
-class SimulatorSource(_Section):
+class SimulatorSource(_Source):
     """Candles of the simulated exchange, started on loopback for the time of the call. Synthetic data."""
 
     kind: Literal["simulator"]
@@ -105,7 +128,7 @@ def _as_key(value: object) -> SecretStr:
     return SecretStr(text)
 
 
-class CoinGeckoSource(_Section):
+class CoinGeckoSource(_Source):
     """Prices or candles of coins, from CoinGecko."""
 
     kind: Literal["coingecko"]
@@ -134,7 +157,7 @@ class CoinGeckoSource(_Section):
     table: Annotated[str | None, Field(description="Table to write; the source's name when not given.")] = None
 
 
-class FilesSource(_Section):
+class FilesSource(_Source):
     """A file or a watched folder of CSV, Parquet or zip files."""
 
     kind: Literal["files"]
@@ -153,9 +176,20 @@ Source = Annotated[ExchangeSource | CoinGeckoSource | SimulatorSource | FilesSou
 class Retrain(_Section):
     """When a run is started by itself."""
 
-    cron: str | None = None
-    new_rows: Annotated[int | None, Field(ge=1)] = None
+    cron: Annotated[
+        Annotated[str, AfterValidator(check_cron)] | None, Field(description="Minute, hour, day, month, weekday.")
+    ] = None
+    timezone: Annotated[str, AfterValidator(check_zone), Field(description="By whose clocks cron is read.")] = "UTC"
+    new_rows: Annotated[
+        int | None, Field(ge=1, description="So many rows of its series more than the last run has seen.")
+    ] = None
+    max_age: Annotated[Age | None, Field(description="Since the champion was made; or there is none.")] = None
     drift: bool = False
+
+    @property
+    def schedule(self) -> Cron | None:
+        """The cron schedule, if there is one."""
+        return None if self.cron is None else Cron(self.cron, self.timezone)
 
 
 class Gate(_Section):

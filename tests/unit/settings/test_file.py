@@ -11,7 +11,7 @@ from springtide.cli.init import template
 from springtide.domain.errors import SettingsError
 from springtide.domain.notice import EVENTS
 from springtide.settings.file import read
-from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, Settings, SimulatorSource
+from springtide.settings.words import OFF, CoinGeckoSource, ExchangeSource, FilesSource, Settings, SimulatorSource
 from springtide.tasks.forecast.recipe import ForecastRecipe
 
 if TYPE_CHECKING:
@@ -51,6 +51,8 @@ history = "1y"
 overlap = 5
 url = "http://127.0.0.1:9"
 table = "candles"
+every = "1m"
+silent_after = "off"
 
 [sources.invented]
 kind = "simulator"
@@ -75,7 +77,9 @@ seed = 3
 
 [models.btc.retrain]
 cron = "5 * * * *"
+timezone = "Europe/Moscow"
 new_rows = 24
+max_age = "7d"
 drift = true
 
 [models.btc.gate]
@@ -124,12 +128,14 @@ def test_a_full_file_is_read_into_every_section(file: Path) -> None:
     assert isinstance(exchange, ExchangeSource)
     assert exchange.symbols == ("BTC/USDT", "ETH/USDT")
     assert exchange.history == timedelta(days=365)
+    assert (exchange.every, exchange.silent_after, folder.every) == (timedelta(minutes=1), OFF, None)
     assert isinstance(settings.sources["invented"], SimulatorSource)
     assert isinstance(folder, FilesSource)
     assert folder.columns == {"ds": "date", "y": "OT"}
     model = settings.models["btc"]
     assert (model.start, model.budget, model.seed) == ("scratch", timedelta(seconds=90), 3)
     assert (model.retrain.cron, model.retrain.new_rows, model.retrain.drift) == ("5 * * * *", 24, True)
+    assert (str(model.retrain.schedule), model.retrain.max_age) == ("5 * * * * Europe/Moscow", timedelta(days=7))
     assert (model.gate.rule, model.gate.judge, model.gate.first) == ("better", timedelta(days=30), "always")
     assert (model.expires.data, model.expires.model) == (timedelta(hours=6), timedelta(days=60))
     assert isinstance(model.recipe, ForecastRecipe)
@@ -245,6 +251,32 @@ MISTAKES = {
         "every version has expired when it is made",
         "longer than gate.judge",
     ),
+    "a schedule of six fields": (
+        MODEL + '[models.btc.retrain]\ncron = "0 5 * * * *"\n',
+        5,
+        "has 6 fields, a schedule has five",
+        "minute, hour, day of the month, month and day of the week",
+    ),
+    "a schedule that never fires": (
+        MODEL + '[models.btc.retrain]\nnew_rows = 5\ncron = "0 0 30 2 *"\n',
+        6,
+        "never fires: there is no such day",
+        "correct the day or the month",
+    ),
+    "a time zone that nobody knows": (
+        MODEL + '[models.btc.retrain]\ncron = "5 * * * *"\ntimezone = "Europe/Mosow"\n',
+        6,
+        "'Europe/Mosow' is no time zone",
+        "did you mean 'Europe/Moscow'?",
+    ),
+    "a bad age of a champion": (
+        MODEL + '[models.btc.retrain]\nmax_age = "old"\n',
+        5,
+        "'old' is not a span",
+        "30s, 5m, 1h",
+    ),
+    "a bad pace of a source": (EXCHANGE + 'every = "often"\n', 5, "'often' is not a span", "30s, 5m, 1h"),
+    "a pace below zero": (EXCHANGE + "silent_after = -1\n", 5, "greater than or equal to", "-1"),
     "an unknown limit of age": (
         MODEL + '[models.btc.expires]\nrows = "6h"\n',
         5,
