@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import signal
 import socket
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from springtide.app.code import code_version
+from springtide.app.duties import SchedulerDuties
 from springtide.app.home import open_home, read_settings
-from springtide.domain.errors import NotFound, SpringtideError
+from springtide.app.notifying import announce, of_run
+from springtide.domain.errors import SpringtideError
 from springtide.pipeline.durable.worker import Limits, RunWorker
 
 if TYPE_CHECKING:
@@ -36,10 +39,9 @@ def worker_for(config: Path, home: Home) -> RunWorker:
         return Limits(asked.time.total_seconds(), asked.memory)
 
     def ended(run: Run) -> None:
-        try:
-            home.run_files.remove(run.id)
-        except NotFound:
-            return
+        if run.state != "cancelled":
+            _tell(run, home)
+        home.run_files.remove(run.id)
 
     return RunWorker(
         home.registry,
@@ -49,7 +51,18 @@ def worker_for(config: Path, home: Home) -> RunWorker:
         command=[sys.executable, "-m", "springtide.app.executor", str(config)],
         limits=limits,
         ended=ended,
+        duties=lambda: SchedulerDuties(config),
     )
+
+
+def _tell(run: Run, home: Home) -> None:
+    """Let people know what came of a run."""
+    if run.version is None:
+        announce(home, of_run(run))
+        return
+    verdict = home.registry.version(run.model, run.version).verdict
+    entry = next(line for line in home.registry.journal(run.model) if line.run == run.id)
+    announce(home, of_run(run, entry, verdict))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,6 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("springtide.toml"))
     parser.add_argument("--grace", type=float, default=GRACE_S, help="Seconds for a run to end when told to stop.")
     asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("springtide").setLevel(logging.INFO)
     told = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())

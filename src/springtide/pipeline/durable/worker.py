@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from dbos import DBOS
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from springtide.registry.registry import Registry
 
-__all__ = ["Limits", "RunWorker"]
+__all__ = ["Duties", "Limits", "RunWorker"]
 
 POLL_S = 0.1  # of the queue
 WATCH_S = 0.25  # between two looks at the process of a run
@@ -40,9 +41,20 @@ RETRIES_S = (1, 2, 4, 8, 16, 32, 60)  # waits between the tries of a step that f
 LAST = "publish"  # a run that has come so far is not stopped any more
 HANDED_BACK = "handed back"
 
+LOG = logging.getLogger("springtide.worker")
 T = TypeVar("T")
 Said = dict[str, Any]
 """What came of a step: empty, or ``failed`` with what, where and do, or ``cancelled`` with why."""
+
+
+class Duties(Protocol):
+    """What one worker does for all."""
+
+    def tick(self) -> object:
+        """Do what is due; called every second."""
+
+    def close(self) -> None:
+        """Another worker does it from now on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +94,8 @@ class RunWorker:
         What the runs of a model may use, by its name.
     ended : callable
         Told of every run that came to its end here; once more where it is not certain that it heard it.
-    duties : sequence of callables
-        Called every second while this is the worker that has them.
+    duties : callable, optional
+        Makes what one worker does for all, each time that this becomes that one.
     """
 
     def __init__(
@@ -96,10 +108,10 @@ class RunWorker:
         command: Sequence[str],
         limits: Callable[[str], Limits],
         ended: Callable[[Run], object] = lambda _run: None,
-        duties: Sequence[Callable[[], object]] = (),
+        duties: Callable[[], Duties] | None = None,
     ) -> None:
         self._registry, self._database, self._host, self._code = registry, database, host, code
-        self._command, self._limits, self._ended, self._duties = list(command), limits, ended, list(duties)
+        self._command, self._limits, self._ended, self._duties = list(command), limits, ended, duties
         self._stopping = threading.Event()
         self._spare: Child | None = None
         self._current: _Current | None = None
@@ -330,13 +342,24 @@ class RunWorker:
 
     def _do_duties(self) -> None:
         """Do what one worker does for all, while it is this one."""
+        if self._duties is None:
+            return
+        mine: Duties | None = None
         while not self._stopping.wait(DUTY_S):
             try:
-                if self._registry.lease("duties", self.me.id, utc_now(), LEASE):
-                    for duty in self._duties:
-                        duty()
+                if not self._registry.lease("duties", self.me.id, utc_now(), LEASE):
+                    if mine is not None:
+                        mine.close()
+                    mine = None
+                    continue
+                mine = mine or self._duties()
+                mine.tick()
             except (NotReady, StoreFailed):
                 continue  # the database is away: again in a second
+            except Exception:
+                LOG.exception("the scheduler stumbled; it goes on in a second")
+        if mine is not None:
+            mine.close()
 
     # Words
 
