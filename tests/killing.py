@@ -53,11 +53,11 @@ first = "always"
 """
 
 
-def make_home(folder: Path, database: str, *, models: int) -> Home:
-    """A home with models that learn from one table; its rows come from a folder of files."""
+def make_home(folder: Path, database: str, *, models: int = 0, written: str = "") -> Home:
+    """A home with models m0, m1, ... and those written, which learn from one table whose rows come from files."""
     (folder / "rows").mkdir(parents=True)
     (folder / "rows" / "first.csv").write_text(csv(0, HOURS))
-    written = "".join(MODEL.format(name=f"m{number}") for number in range(models))
+    written += "".join(MODEL.format(name=f"m{number}") for number in range(models))
     (folder / "springtide.toml").write_text(SETTINGS.format(database=database, models=written))
     return open_home(read_settings(folder / "springtide.toml", environ={}))
 
@@ -72,7 +72,7 @@ class Workers:
     kills: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> Workers:
-        self.processes = [self._start() for _ in range(self.count)]
+        self.processes = [self.start() for _ in range(self.count)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,8 +80,9 @@ class Workers:
             process.kill()
             process.wait()
 
-    def _start(self) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "springtide.app.work", "--config", "springtide.toml"]
+    def start(self) -> subprocess.Popen[str]:
+        """Another worker."""
+        command = [sys.executable, "-m", "springtide.app.work", "--grace", "0.2"]
         return subprocess.Popen(
             command, cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL, text=True, start_new_session=True
         )
@@ -93,7 +94,7 @@ class Workers:
             if process.pid == number and process.poll() is None:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                self.processes[place] = self._start()
+                self.processes[place] = self.start()
                 self.kills[why] += 1
                 return True
         return False

@@ -51,7 +51,7 @@ def test_a_living_worker_takes_over_within_ten_seconds(home: Home, tmp_path: Pat
         run = queue.submit(home, "m0", reasons=("killing",))
         while not (found := home.registry.run(run.id)).steps or found.steps[-1].name != "train":
             time.sleep(0.05)
-        workers._start = lambda: workers.processes[0]  # type: ignore[method-assign] # nobody starts it again
+        workers.start = lambda: workers.processes[0]  # type: ignore[method-assign] # nobody starts it again
         assert workers.kill(found, "train")
         killed = time.monotonic()
         while home.registry.run(run.id).attempts < 2:
