@@ -13,10 +13,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from safetensors.numpy import load_file
-from tests.synthetic import candles, plain, silent, windows
+from safetensors.numpy import load_file, save_file
+from tests.synthetic import candles, frozen, plain, silent, windows
 
-from springtide.domain.errors import Conflict
+from springtide.domain.errors import Conflict, ModelRefused
 from springtide.tasks.forecast.export import load_exported, load_network
 from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
@@ -197,6 +197,27 @@ def test_a_damaged_graph_in_the_cache_is_exported_anew(tmp_path: Path, champion:
     assert ForecastTask(graphs=graphs).export(champion.fitted, champion.items, folder).facts["graph"] == "exported"
 
 
+def test_a_window_of_prices_that_stand_still_is_answered_alike_in_both_forms_and_soberly(tmp_path: Path) -> None:
+    items = windows(frozen(candles(), range(560, 650)), window=72, network="nlinear", max_steps=0)
+    fitted = TASK.fit(items, start=None, budget=CPU, progress=silent)
+    assert TASK.export(fitted, items, tmp_path).parity <= 1e-5
+    answers = TASK.load(tmp_path)(items, items.judging)
+    assert answers == pytest.approx(fitted(items, items.judging), rel=1e-6)
+    assert (answers[:, -1, -1] / answers[:, -1, 0]).max() < 2.0
+
+
+def test_a_network_whose_answers_are_no_numbers_is_refused_and_the_graph_is_not_blamed(tmp_path: Path) -> None:
+    items = windows(candles(), network="nlinear", max_steps=0)
+    fitted = TASK.fit(items, start=None, budget=CPU, progress=silent)
+    with torch.no_grad():
+        fitted.network.head.direct.bias.fill_(1e4)
+    with pytest.raises(ModelRefused) as refused:
+        TASK.export(fitted, items, tmp_path)
+    assert "no finite numbers on 376 of 376 real windows" in refused.value.what
+    assert "BTC/USDT at 2024-01-23 00:00 UTC" in refused.value.where
+    assert "onnx" not in str(refused.value)
+
+
 # --- one network is enough for what follows
 
 
@@ -237,6 +258,17 @@ def test_a_champion_of_another_layout_is_not_tuned_but_begun_anew(champion: Case
     anew = TASK.fit(items, start=None, budget=CPU, progress=silent)
     assert begun.facts["start"] == anew.facts["start"] == "scratch"
     assert begun(items, items.judging) == pytest.approx(anew(items, items.judging), rel=1e-9)
+
+
+def test_a_champion_without_the_limits_of_its_facts_is_begun_anew(champion: Case, tmp_path: Path) -> None:
+    folder = shutil.copytree(champion.folder, tmp_path / "champion")
+    weights = load_file(folder / "weights.safetensors")
+    save_file(
+        {name: one for name, one in weights.items() if name not in {"head.least", "head.most"}},
+        folder / "weights.safetensors",
+    )
+    begun = TASK.fit(champion.items, start=folder, budget=CPU, progress=silent)
+    assert begun.facts["start"] == "scratch"
 
 
 @pytest.mark.parametrize(

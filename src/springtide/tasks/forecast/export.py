@@ -6,6 +6,7 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,7 +52,7 @@ def export_forecaster(fitted: Fitted, windows: Windows, folder: Path, *, graphs:
     Raises
     ------
     ModelRefused
-        If the exported graph does not give the network's answers.
+        If the network's answers are no finite numbers, or the exported graph does not give them.
     """
     network = fitted.network.cpu()
     signature = _signature(fitted, windows)
@@ -60,6 +61,7 @@ def export_forecaster(fitted: Fitted, windows: Windows, folder: Path, *, graphs:
     feeds = dict(zip(signature["inputs"], (tensor.numpy() for tensor in inputs), strict=True))
     with torch.inference_mode():
         expected = [answer.numpy() for answer in network(*inputs)]
+    _check_finite(expected, windows, items)
     path = folder / GRAPH
     known = fitted.graph or (graphs.find(fitted.layout) if graphs else None)
     reused = known is not None and _fill_graph(known, network, path)
@@ -159,6 +161,21 @@ def load_network(folder: Path, wanted: Layout) -> tuple[Forecaster, Layout, Path
         return None
     network.load_state_dict(weights)
     return network, layout, folder / GRAPH
+
+
+def _check_finite(answers: Sequence[NDArray[Any]], windows: Windows, items: NDArray[np.int64]) -> None:
+    """Refuse a network whose answers to (n,) items are no finite numbers: no graph could be compared with them."""
+    finite = np.all([np.isfinite(answer).reshape(len(items), -1).all(axis=1) for answer in answers], axis=0)
+    if finite.all():
+        return
+    panel, first = windows.panel, items[~finite][0]
+    cutoff = datetime.fromtimestamp(int(panel.seconds[first]), tz=UTC)
+    raise ModelRefused(
+        f"the trained network's answers are no finite numbers on {int((~finite).sum())} of {len(items)} real windows",
+        where=f"first {panel.series[panel.owner[first]]} at {cutoff:%Y-%m-%d %H:%M} UTC",
+        do="keep the champion; look for prices that stand still or leap in the window before that time, and at the "
+        'losses of the training; start = "scratch" begins anew',
+    )
 
 
 def _signature(fitted: Fitted, windows: Windows) -> dict[str, Any]:
