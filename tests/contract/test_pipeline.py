@@ -394,6 +394,24 @@ def test_a_gate_for_a_long_life_promotes_when_the_runs_together_show_enough(tmp_
     assert all(one.e_value < 20 for one in retrain(home).verdict.comparisons if one.e_value is not None)
 
 
+def test_a_champion_that_serves_again_after_a_rollback_begins_a_new_reign(tmp_path: Path) -> None:
+    home = make_home(tmp_path, TABULAR, rule="anytime")
+    bring(home, TABULAR, numbers(0, 600, slope=0.0))
+    retrain(home)
+    bring(home, TABULAR, numbers(600, 1000, slope=1.0))
+    second = retrain(home)
+    assert (second.entry.action, second.entry.serving) == ("promote", 2)
+    assert home.registry.rollback("m", by="somebody", reason="it misbehaved", at=START).serving == 1
+    bring(home, TABULAR, numbers(1000, 1002, slope=1.0))
+    third = retrain(home)
+    assert second.verdict.evidence is not None
+    assert third.verdict.evidence is not None
+    assert third.verdict.evidence["champion"] == second.verdict.evidence["champion"] == "m@1"
+    assert third.verdict.evidence["counted_until"] == second.verdict.evidence["counted_until"] + 2 * 3600
+    assert {one.blocks for one in third.verdict.comparisons} == {2}
+    assert third.entry.action == "keep"
+
+
 def test_a_comparison_passes_over_what_retention_has_taken_and_needs_a_version(tmp_path: Path) -> None:
     home = make_home(tmp_path, TABULAR)
     bring(home, TABULAR, numbers(0, 600, slope=0.0))

@@ -170,6 +170,7 @@ def join(parts: Sequence[Losses]) -> Losses:
         step=parts[0].step,
         slices={name: np.concatenate([part.slices[name] for part in parts]) for name in parts[0].slices},
         calibration=calibration,
+        question=parts[0].question,
     )
 
 

@@ -205,10 +205,17 @@ class _Retraining:
         return verdict
 
     def _evidence(self) -> Mapping[str, Any] | None:
-        """What the newest verdict of a run of this model has found; a version from elsewhere has no line in the journal."""
-        lines = (line for line in self.registry.journal(self.order.model) if line.run is not None)
-        newest = next(lines, None)
-        return None if newest is None else self.registry.version(newest.model, newest.version).verdict.evidence
+        """What the newest verdict of a run of this model has found; a version from elsewhere has no line in the journal.
+
+        Who came to serve since then, a champion of old among them, begins a new reign: only the time that was counted stays.
+        """
+        new_reign = False
+        for line in self.registry.journal(self.order.model):
+            new_reign |= line.serving != line.previous
+            if line.run is not None:
+                evidence = self.registry.version(line.model, line.version).verdict.evidence
+                return {**evidence, "rivals": {}} if evidence and new_reign else evidence
+        return None
 
     def _explain(self, prepared: Prepared, challenger: Path) -> None:
         with self.recorder.step("explain") as result:
