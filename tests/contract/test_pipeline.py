@@ -306,6 +306,16 @@ def test_a_version_of_another_question_is_left_out_of_a_comparison_and_that_is_s
     assert all(one.difference is None for one in found.contenders)
 
 
+def test_a_version_that_is_left_out_costs_the_others_no_items(story: Story, again: Path) -> None:
+    home = make_home(again, story.kind)
+    before = worker.compare(home, "m", last=5, tasks=TASKS)
+    retrain(make_home(again, story.kind, recipe=story.kind.other_question, judge="1d"))  # it has seen all but a day
+    after = worker.compare(home, "m", last=5, tasks=TASKS)
+    assert [note.split()[0] for note in after.notes] == ["m@3"]
+    assert (after.items, after.first, after.last) == (before.items, before.first, before.last)
+    assert {one.name for one in after.contenders} == {one.name for one in before.contenders}
+
+
 def test_an_unknown_baseline_is_refused_with_the_known_ones_before_anything_is_trained(
     story: Story, again: Path
 ) -> None:
