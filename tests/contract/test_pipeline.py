@@ -455,6 +455,32 @@ def test_a_champion_promoted_while_a_run_went_on_is_not_overwritten(tmp_path: Pa
     assert home.registry.runs("m", 1)[0].state == "failed"
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.task)
+def test_a_version_that_would_be_born_expired_is_refused_before_the_training(kind: Kind, tmp_path: Path) -> None:
+    home = make_home(tmp_path, kind)
+    bring(home, kind, kind.rows(0, 900))
+    settings = home.model("m").model_copy(update={"expires": words.Expires(model=timedelta(days=6, hours=1))})  # type: ignore[arg-type]
+    newest = START + timedelta(hours=900)
+
+    def attempt(now: datetime) -> Outcome:
+        made = replace(order(home), run=f"run-{now:%d%H}", settings=settings)
+        return retraining.retrain(
+            made,
+            task=TASKS[kind.task],
+            tables=home.lake.table,
+            registry=home.registry,
+            collect=None,
+            reporter=Silent(),
+            now=lambda: now,
+        )
+
+    with pytest.raises(SettingsError, match="would have expired") as refused:
+        attempt(newest)
+    assert "models.m.expires.model" in refused.value.where
+    assert "train" not in {step.name for step in home.registry.runs("m", 1)[0].steps}
+    assert attempt(newest - timedelta(hours=12)).entry.action == "promote"
+
+
 def test_new_rows_are_collected_before_the_snapshot_and_the_record_says_which(tmp_path: Path) -> None:
     home = make_home(tmp_path, TABULAR)
 

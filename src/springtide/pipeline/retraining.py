@@ -14,6 +14,7 @@ from springtide.domain.clock import utc_now
 from springtide.domain.errors import Leak, SettingsError, did_you_mean
 from springtide.domain.model import Manifest
 from springtide.domain.run import Run
+from springtide.domain.units import format_span
 from springtide.pipeline.dead_runs import close_dead_runs, this_process
 from springtide.pipeline.gathering import Gathered, gather
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
@@ -150,6 +151,7 @@ class _Retraining:
             recipe = self.order.settings.recipe
             prepared: Prepared = self.task.prepare(gathered.rows, recipe, judged_from=start, outside=gathered.others)
             _check_apart(prepared)
+            self._check_age(prepared, champion[0] if champion else None)
             result.update(prepared.facts)
             result.update(
                 trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
@@ -157,6 +159,19 @@ class _Retraining:
             baselines = self.task.baselines(prepared, self.order.settings.gate.baselines)
             self._check_baselines(baselines)  # here: a mistyped name must not cost a training
         return prepared, baselines
+
+    def _check_age(self, prepared: Prepared, champion: Version | None) -> None:
+        """Refuse, before anything is trained, a version that could never answer because it is too old when it is made."""
+        limit, seen = self.order.settings.expires.model, prepared.trained_until
+        if champion is not None and self.order.settings.start == "champion":
+            seen = max(seen, champion.manifest.trained_until or seen)
+        if limit is not None and seen + limit <= self.recorder.now():
+            raise SettingsError(
+                f"the new version would have expired at {seen + limit:%Y-%m-%d %H:%M} UTC, before it is made: it sees nothing "
+                f"after {seen:%Y-%m-%d %H:%M}, and expires.model is {format_span(limit)}",
+                where=f"models.{self.order.model}.expires.model",
+                do="bring in newer rows, make expires.model longer, or gate.judge shorter",
+            )
 
     def _check_baselines(self, known: Mapping[str, Any]) -> None:
         if unknown := sorted(set(self.order.settings.gate.baselines) - set(known)):
