@@ -116,7 +116,7 @@ def _judge_fold(
     budget = Budget(settings.budget.total_seconds(), settings.seed)
     fitted = task.fit(prepared, start=None, budget=budget, progress=progress)
     losses = {"model": task.losses(task.predictor(fitted), prepared)}
-    notes = []
+    notes = list(gathered.unknown)
     if champion is not None:
         version, folder = champion
         seen = version.manifest.trained_until

@@ -143,6 +143,8 @@ class _Retraining:
             result.update(_facts(gathered.snapshot))
             if gathered.outside:
                 result["outside"] = {name: _facts(snapshot) for name, snapshot in gathered.outside.items()}
+            if gathered.unknown:
+                result["outside_unknown"] = list(gathered.unknown)
         return gathered
 
     def _prepare(self, gathered: Gathered, champion: tuple[Version, Path] | None) -> tuple[Prepared, Mapping[str, Any]]:

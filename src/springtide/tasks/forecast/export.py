@@ -15,7 +15,6 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 from safetensors.torch import load_file, save_file
 
 from springtide.domain.errors import Conflict, ModelRefused
@@ -64,10 +63,9 @@ def export_forecaster(fitted: Fitted, windows: Windows, folder: Path, *, graphs:
     _check_finite(expected, windows, items)
     path = folder / GRAPH
     known = fitted.graph or (graphs.find(fitted.layout) if graphs else None)
-    reused = known is not None and _fill_graph(known, network, path)
     made = "known, with new weights"
-    answers = _session(path).run(None, feeds) if reused else None
-    if answers is None or not _difference(answers, expected) <= TOLERANCE:
+    answers = _reuse(known, network, path, feeds=feeds, expected=expected) if known is not None else None
+    if answers is None:
         _export_graph(network, inputs, signature, path)
         made = "exported"
         if graphs is not None and (problem := graphs.keep(fitted.layout, path)):
@@ -192,10 +190,17 @@ def _signature(fitted: Fitted, windows: Windows) -> dict[str, Any]:
         "inputs": list(layout.inputs),
         "values": layout.inputs[0],
         "features": windows.recipe.features.model_dump(mode="json", exclude_defaults=True),
+        "usually_known": _usually_known(windows),
         "output": "quantiles (batch, horizon, levels), in the unit of the target",
         "doubt_threshold": fitted.network.doubt.threshold,
         "layout": layout.facts(),
     }
+
+
+def _usually_known(windows: Windows) -> list[str]:
+    """The features that were known at more than half of the training items."""
+    known = np.isfinite(windows.features.values[windows.train]).mean(axis=0)
+    return [name for name, share in zip(windows.features.names, known, strict=True) if share > 0.5]
 
 
 def _read_signature(folder: Path) -> dict[str, Any]:
@@ -222,12 +227,27 @@ def _export_graph(network: Forecaster, inputs: tuple[torch.Tensor, ...], signatu
         )
 
 
-def _fill_graph(graph: Path, network: Forecaster, path: Path) -> bool:
-    """Write `graph` with the weights of `network` to `path`; False where it cannot be read, or has no place for a weight."""
+def _reuse(
+    graph: Path,
+    network: Forecaster,
+    path: Path,
+    *,
+    feeds: dict[str, NDArray[Any]],
+    expected: Sequence[NDArray[Any]],
+) -> list[NDArray[Any]] | None:
+    """The answers of `graph` with the weights of `network`, written to `path`; None where they are not the network's."""
     try:
-        model = onnx.load(graph)
-    except DecodeError:
-        return False
+        if not _fill_graph(graph, network, path):
+            return None
+        answers: list[NDArray[Any]] = _session(path).run(None, feeds)
+        return answers if _difference(answers, expected) <= TOLERANCE else None
+    except Exception:  # noqa: BLE001 - a damaged graph may fail in any way, and a new export mends them all
+        return None
+
+
+def _fill_graph(graph: Path, network: Forecaster, path: Path) -> bool:
+    """Write `graph` with the weights of `network` to `path`; False where it has no place for a weight."""
+    model = onnx.load(graph)
     places = {initializer.name: initializer for initializer in model.graph.initializer}
     for name, weights in network.state_dict().items():
         tensor = onnx.numpy_helper.from_array(weights.numpy(), name)
