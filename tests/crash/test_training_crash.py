@@ -39,7 +39,7 @@ class Doomed(InFile):
 def train_at(checkpoint: InFile) -> None:
     """What each process does: one fit."""
     torch.set_num_threads(1)
-    items = windows(seasonal(), window=72, horizon=30, learning_rate=1e-3, max_steps=600, patience=1000)
+    items = windows(seasonal(), window=48, horizon=12, batch=16, learning_rate=1e-3, max_steps=500, patience=1000)
     ForecastTask(checkpoint_s=0.0).fit(items, start=None, budget=CPU, progress=silent, checkpoint=checkpoint)
 
 
