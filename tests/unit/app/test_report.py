@@ -382,6 +382,15 @@ def test_a_warning_of_our_own_words_begins_as_a_sentence() -> None:
     assert "without proof that it is better" in said.paragraph
 
 
+def test_a_group_without_a_width_to_measure_has_a_dash_and_the_page_says_why() -> None:
+    told = RESULTS["explain"]["explanation"]
+    for widths in ([0.1, None, 0.0], [None, None, None]):
+        newest = [told["newest"][0] | {"width": widths}]
+        page = Page(render_report(run(changed("explain", explanation=told | {"newest": newest})), version()))
+        assert any(one.startswith("A dash: with inputs of training items") for one in page.said)
+    assert not any(one.startswith("A dash") for one in Page(render_report(run(), version())).said)
+
+
 def test_the_page_calls_doubtful_items_by_what_they_are() -> None:
     columns = {"labels": [0, 1], "items": [5, 1], "last-value": [0.1, -0.1], "m@1": [0.0, 0.1]}
     details = RESULTS["evaluate"]["details"] | {"skill": {"doubtful": columns}}
