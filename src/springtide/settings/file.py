@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -156,12 +156,19 @@ def _siblings(place: tuple[str, ...], first: Any) -> set[str]:
         if fields is Settings and part in Settings.model_fields:
             fields = Settings.model_fields[part].annotation
         elif isinstance(fields, type) and issubclass(fields, BaseModel):
-            fields = fields.model_fields[part].annotation if part in fields.model_fields else None
+            fields = _section(fields.model_fields[part].annotation) if part in fields.model_fields else None
         elif place[0] == "models":
             fields = Model
     if place[0] == "sources" and len(place) > 2:
         fields = _SOURCES.get(str(first["loc"][2]))
     return set(fields.model_fields) if isinstance(fields, type) and issubclass(fields, BaseModel) else set()
+
+
+def _section(annotation: Any) -> Any:
+    """The section of ``Section | None``; anything else as it is."""
+    return next(
+        (one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, BaseModel)), annotation
+    )
 
 
 def _where(path: Path, text: str, place: tuple[str, ...]) -> str:
