@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import binom, chdtri, smirnov
+from scipy.special import binom, smirnov
 
 from springtide.evaluation.betting import BETS, cut_blocks, gains_of
 
@@ -43,7 +43,7 @@ class Shift:
     name : str
         Of the input.
     psi, threshold : float
-        Population stability index, and from where on it is large and more than chance.
+        Population stability index, and from where on it is large.
     ks, p_value : float
         Two-sample Kolmogorov-Smirnov distance, and its p-value, corrected for dependence and for the number of inputs.
     items, effective : float
@@ -94,9 +94,9 @@ def find_shifts(
 ) -> list[Shift]:
     """Compare the recent values of each input with those of a reference; inputs with too few of either are left out.
 
-    An input has drifted if its PSI is at least `psi`, and no lower than so few independent values reach by chance
-    (level `alpha`), and if its Kolmogorov-Smirnov p-value is below `alpha` after Holm's correction: no look finds any
-    drift by chance more often than that, however many inputs there are.
+    An input has drifted if its PSI is at least `psi` above what so few independent values have by chance (so the shift
+    is large), and if its Kolmogorov-Smirnov p-value is below `alpha` after Holm's correction (so it is no chance: a look
+    finds any drift where none is no more often than that, however many inputs there are).
 
     Parameters
     ----------
@@ -110,13 +110,13 @@ def find_shifts(
     Successive values say much the same, so n and m are divided by the reference's `autocorrelation_time` first.
     """
     names = [name for name in reference if len(reference[name]) >= BINS and len(recent[name])]
-    found = [_compare(reference[name], recent[name], alpha=alpha) for name in names]
+    found = [_compare(reference[name], recent[name]) for name in names]
     p_values = holm([one.p_value for one in found])
     return [
         Shift(
             name,
             one.psi,
-            threshold := max(psi, one.critical),
+            threshold := psi + one.by_chance,
             one.ks,
             p_value,
             len(recent[name]),
@@ -130,20 +130,19 @@ def find_shifts(
 @dataclass(frozen=True, slots=True)
 class _Compared:
     psi: float
-    critical: float
+    by_chance: float
     ks: float
     p_value: float
     effective: float
 
 
-def _compare(reference: Floats, recent: Floats, *, alpha: float) -> _Compared:
+def _compare(reference: Floats, recent: Floats) -> _Compared:
     reference, recent = (np.where(np.isnan(values), -np.inf, values) for values in (reference, recent))
     memory = autocorrelation_time(reference)
     sizes = max(1.0, len(reference) / memory), max(1.0, len(recent) / memory)
     psi, bins = population_stability(reference, recent)
-    critical = float(chdtri(max(1, bins - 1), alpha)) * (1 / sizes[0] + 1 / sizes[1])
     ks, p_value = kolmogorov_smirnov(reference, recent, sizes=sizes)
-    return _Compared(psi, critical, ks, p_value, sizes[1])
+    return _Compared(psi, (bins - 1) * (1 / sizes[0] + 1 / sizes[1]), ks, p_value, sizes[1])
 
 
 def population_stability(reference: Floats, recent: Floats, *, bins: int = BINS) -> tuple[float, int]:
@@ -166,8 +165,8 @@ def population_stability(reference: Floats, recent: Floats, *, bins: int = BINS)
 
     Notes
     -----
-    Without change PSI is about (1/n + 1/m) times a chi-square variable with bins - 1 degrees of freedom, so with few
-    values a fixed threshold alone cries wolf: Yurdakul & Naranjo 2020, Journal of Risk Model Validation 14(4),
+    Without change PSI is about (1/n + 1/m) times a chi-square variable with bins - 1 degrees of freedom, whose mean is
+    bins - 1, so with few values a fixed threshold alone cries wolf: Yurdakul & Naranjo 2020, Journal of Risk Model Validation 14(4),
     doi:10.21314/JRMV.2020.227.
 
     Examples

@@ -96,7 +96,6 @@ def _reach(panel: Panel) -> Floats:
 
 
 def _log_ratio(values: Floats, means: Floats) -> Floats:
-    """(rows,) log of values over means, no lower than that of `FLOOR`."""
-    return np.log(
-        np.maximum(values, FLOOR * means + np.finfo(np.float64).tiny) / np.maximum(means, np.finfo(np.float64).tiny)
-    )
+    """(rows,) log of values over means, no lower than that of `FLOOR`; 0 where the mean is 0."""
+    ratios = np.divide(values, means, out=np.ones_like(values), where=means > 0)
+    return np.log(np.maximum(ratios, FLOOR))
