@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import binom, smirnov
+from scipy.special import smirnov
 
 from springtide.evaluation.betting import BETS, cut_blocks, gains_of
 
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 BINS = 10
+EXACT = 100  # values that the smaller sample is worth, from which on a p-value is that of the limit
 HIGHEST = 1e9  # a statistic is shown up to here
 
 
@@ -198,9 +199,9 @@ def kolmogorov_smirnov(
 
     Notes
     -----
-    The p-value is twice the exact one-sided one of Birnbaum & Tingey 1951, doi:10.1214/aoms/1177729550, at the size
-    nm / (n + m) that Smirnov's limit gives two samples; and never below 2 / binom(n + m, n), the chance that one sample
-    lies wholly above the other or below it.
+    Exact where the smaller sample is worth fewer than 100 values: Hodges 1958, Arkiv foer Matematik 3(5),
+    doi:10.1007/BF02589501. Else twice the one-sided one of one sample of nm / (n + m) values, as in Smirnov's limit:
+    Birnbaum & Tingey 1951, doi:10.1214/aoms/1177729550.
 
     Examples
     --------
@@ -214,8 +215,25 @@ def kolmogorov_smirnov(
     everything = np.concatenate([reference, recent])
     below = [np.searchsorted(np.sort(one), everything, side="right") / len(one) for one in (reference, recent)]
     distance = float(np.abs(below[0] - below[1]).max())
-    p_value = 2 * float(smirnov(max(1, int(n * m / (n + m))), distance))
-    return distance, min(1.0, max(p_value, 2 / float(binom(n + m, min(n, m)))))
+    if min(n, m) < EXACT:
+        return distance, _chance_of_distance(int(max(n, m)), int(min(n, m)), distance)
+    return distance, min(1.0, 2 * float(smirnov(int(n * m / (n + m)), distance)))
+
+
+def _chance_of_distance(n: int, m: int, distance: float) -> float:
+    """That two samples of one continuous distribution are at least so far apart: counts the orders in which they mix.
+
+    ``inside[j]`` is the number of orders of the first i and j values in which they never are, over binom(i + n, i).
+    """
+    below = (np.floor(distance * n * m - 1e-7) + 0.5) / (n * m)
+    places = np.arange(n + 1) / n
+    inside = (places < below).astype(np.float64)
+    for i in range(1, m + 1):
+        first, stop = np.searchsorted(places, [i / m - below, i / m + below])
+        within = np.zeros(n + 1)
+        within[first:stop] = np.cumsum(i / (i + n) * inside[first:stop])
+        inside = within
+    return min(1.0, max(0.0, 1.0 - float(inside[-1])))
 
 
 def autocorrelation_time(values: Floats) -> float:
@@ -289,40 +307,40 @@ def detect_worsening(champion: Losses, baseline: Losses, *, threshold: float) ->
     champion.check_same_items(baseline)
     blocks = cut_blocks(champion)
     gains, bet_on = gains_of(blocks, champion.values, baseline.values)  # a champion whose loss is no number has lost
-    found = [
-        _Watch.over(-gains, np.flatnonzero(bet_on & (blocks.numbers % blocks.sequences == sequence)))
-        for sequence in range(blocks.sequences)
-    ]
-    loudest = max(found, key=lambda one: one.log)
-    since = None if loudest.first is None else int(blocks.numbers[loudest.first]) * blocks.length
+    sequence = np.where(bet_on, blocks.numbers % blocks.sequences, -1)
+    log = max(_log_detector(-gains[sequence == number]) for number in range(blocks.sequences))
+    first = _begin(-gains)
+    since = None if first is None else int(blocks.numbers[first]) * blocks.length
     after = champion.times >= (champion.times.min() if since is None else since)
     return Worsening(
-        statistic=float(np.exp(min(loudest.log, np.log(HIGHEST)))),
+        statistic=float(np.exp(min(log, np.log(HIGHEST)))),
         threshold=threshold,
         since=since,
         loss=float(champion.values[after].mean()),
         baseline_loss=float(baseline.values[after].mean()),
         blocks=int(bet_on.sum()),
-        drifted=bool(loudest.log >= np.log(threshold)),
+        drifted=bool(log >= np.log(threshold)),
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """The log of a detector after its last block, and the block from which on most speaks for a change."""
+def _log_detector(excess: Floats) -> float:
+    """The log of a detector after its last block; `excess` (k,) of each that it bets on."""
+    logs = np.full(len(BETS), -np.inf)
+    for growth in np.log1p(excess[:, None] * BETS):  # (blocks, bets)
+        logs = np.logaddexp(logs, 0.0) + growth
+    return float(np.logaddexp.reduce(logs) - np.log(len(BETS)))
 
-    log: float
-    first: int | None
 
-    @staticmethod
-    def over(excess: Floats, mine: NDArray[np.int64]) -> _Watch:
-        """`excess` (k,) of each block, of which the detector sees those numbered `mine`."""
-        growth = np.log1p(excess[mine, None] * BETS)  # (blocks, bets)
-        logs = np.full(len(BETS), -np.inf)
-        for one in growth:
-            logs = np.logaddexp(logs, 0.0) + one
-        sums = np.concatenate([np.zeros((1, len(BETS))), np.cumsum(growth, axis=0)])[:, np.argmax(logs)]
+def _begin(excess: Floats) -> int | None:
+    """The block from which on `excess` (k,) is most likely above 0; None where it is not at the end.
+
+    Where the sum of what exceeds half of the later mean is lowest: Page 1954, doi:10.1093/biomet/41.1-2.100.
+    """
+    first, mean = 0, 0.0
+    for _ in range(2):  # first guess the later mean, then use it
+        sums = np.concatenate([[0.0], np.cumsum(excess - mean / 2)])
         first = int(np.argmin(sums))
-        return _Watch(
-            float(np.logaddexp.reduce(logs) - np.log(len(BETS))), int(mine[first]) if first < len(mine) else None
-        )
+        if first == len(excess):
+            return None
+        mean = float(excess[first:].mean())
+    return first
