@@ -163,3 +163,8 @@ def test_losses_of_other_items_are_refused() -> None:
     _, other = overlapping(np.random.default_rng(5), 11)
     with pytest.raises(ValueError, match="different items"):
         detect_worsening(champion, other, threshold=THRESHOLD)
+
+
+def test_with_too_few_blocks_nothing_is_said() -> None:
+    found = detect_worsening(*overlapping(np.random.default_rng(6), 3, excess=9.0), threshold=THRESHOLD)
+    assert (found.statistic, found.blocks, found.drifted) == (0.0, 0, False)
