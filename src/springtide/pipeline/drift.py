@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["DriftReport", "LossDrift", "find_drift"]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-YEAR_S = 365 * 86_400
+YEAR = timedelta(days=365)
 MOST_REASONS = 5  # inputs with a sentence of their own
 
 
@@ -111,7 +111,7 @@ def find_drift(
     version, folder = champion
     gathered = gather(settings, task=task, tables=tables, known_at=known_at)
     last = gathered.snapshot.last
-    start = _watched_from(judging_start(gathered.snapshot, settings.gate, version), settings.gate, version)
+    start = _watched_from(judging_start(gathered.snapshot, settings.gate, version), version)
     prepared = task.prepare(gathered.rows, settings.recipe, judged_from=start, outside=gathered.others)
     seen = version.manifest.trained_until or prepared.trained_until
     recent_from = max(last - wanted.recent, seen)
@@ -137,13 +137,13 @@ def find_drift(
     )
 
 
-def _watched_from(judged_from: datetime, gate: Gate, version: Version) -> datetime:
-    """Where the watch over the losses begins: at a whole multiple of the judging span, less what the champion has seen.
+def _watched_from(judged_from: datetime, version: Version) -> datetime:
+    """Where the watch over the losses begins: at the last whole year before the judging span, less what was seen.
 
-    Successive looks begin at the same place and fit the same baselines, so that they see one detector grow, and a block
-    is in at most two of them; with a start that slides along every look would be a new game with a new chance to win.
+    All looks of a year begin at the same place and fit the same baselines, so that they see one detector grow; with a
+    start that slides along every look would be a new game with a new chance to win. (A year is 365 days since 1970.)
     """
-    whole = EPOCH + (judged_from - EPOCH) // gate.judge * gate.judge
+    whole = EPOCH + (judged_from - EPOCH) // YEAR * YEAR
     return max(whole, version.manifest.trained_until or whole)
 
 
@@ -155,7 +155,7 @@ def _watch_losses(
     rivals = task.baselines(prepared, best)
     baseline = next(name for name in (*best, *rivals) if name in rivals)
     rival = task.losses(rivals[baseline], prepared)
-    found = detect_worsening(champion, rival, threshold=_threshold(champion, alpha))
+    found = detect_worsening(champion, rival, threshold=_threshold(champion, gate, alpha))
     return _dated(found, baseline, items=len(champion.values))
 
 
@@ -166,12 +166,12 @@ def _best_known(version: Version, baselines: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for _, name in asked[:1])
 
 
-def _threshold(losses: Losses, alpha: float) -> float:
-    """What no detector over a year of blocks reaches with a chance above `alpha`, each block being in two of them."""
+def _threshold(losses: Losses, gate: Gate, alpha: float) -> float:
+    """What the detector of one year, which covers a judging span more, reaches by chance no more often than `alpha`."""
     length_s = (losses.overlap + 1) * losses.step
     blocks = len(np.unique(losses.times // length_s))
     span_s = int(losses.times.max()) - int(losses.times.min()) + length_s
-    return 2 * max(1.0, blocks * YEAR_S / span_s) / alpha
+    return max(1.0, blocks / span_s * (YEAR + gate.judge).total_seconds()) / alpha
 
 
 def _dated(found: Worsening, baseline: str, *, items: int) -> LossDrift:

@@ -151,7 +151,7 @@ class Drift(_Section):
     alpha: Annotated[float, Field(gt=0, lt=1, description="Chance of a false alarm of all inputs at one look.")] = 0.01
     loss_alpha: Annotated[
         float, Field(gt=0, lt=1, description="Chance of a false alarm of the losses in a year of one champion.")
-    ] = 0.05
+    ] = 0.1
 
 
 def _as_drift(value: object) -> object:

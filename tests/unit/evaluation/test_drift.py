@@ -10,10 +10,10 @@ from springtide.evaluation.drift import autocorrelation_time, detect_worsening, 
 from springtide.evaluation.losses import Losses
 
 HOUR_S, HORIZON = 3600, 24
-YEAR_BLOCKS = 365  # of a day, as long as the horizon
-PSI, ALPHA, LOSS_ALPHA = 0.25, 0.01, 0.05
+BLOCKS = 365 + 90  # of a day, as long as the horizon: a year and a judging span
+PSI, ALPHA, LOSS_ALPHA = 0.25, 0.01, 0.1
 WEEK = 168
-THRESHOLD = 2 * YEAR_BLOCKS / LOSS_ALPHA
+THRESHOLD = BLOCKS / LOSS_ALPHA
 
 
 def persistent(rng: np.random.Generator, memory: float, shape: tuple[int, int]) -> np.ndarray:
