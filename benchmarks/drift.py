@@ -3,7 +3,7 @@
     SPRINGTIDE_DATA=... python benchmarks/drift.py [--coins 33] [--walks 100]
 
 Inputs, on hourly candles: a champion has seen all but the last 15 months of a coin, three months lie between (its judging span),
-and for a year one looks every three days at the newest week or month. *real*: the candles as they are; what is called may be true.
+and for a year one looks every five days at the newest week or month. *real*: the candles as they are; what is called may be true.
 *mixed*: the same candles in blocks of 30 days in random order, in which nothing changes but which keep their clusters of
 volatility; half way through the year something may be planted: all changes 2 or 4 times as large, or candles whose high
 and low no longer leave open and close.
@@ -47,7 +47,7 @@ ROWS = "candles/binance_spot_1h_33coins_2017-08_2022-10.parquet"
 VALUES = ["open", "high", "low", "close", "volume"]
 SHORTEST = 3 * 365 * DAY  # hours of a coin that is looked at
 YEAR, GAP, BLOCK = 365 * DAY, 90 * DAY, 30 * DAY
-LOOK = 3 * DAY
+LOOK = 5 * DAY
 CHANGE = YEAR // 2  # hour of the year at which something is planted
 JUDGE = 90 * DAY
 SETTINGS = Drift()
@@ -225,10 +225,10 @@ def main() -> None:
     options = asked.parse_args()
     rng = np.random.default_rng(options.seed)
     coins = read(options.coins)
-    print(f"inputs of {len(coins)} coins, looked at every three days for a year")
+    print(f"inputs of {len(coins)} coins, looked at every five days for a year")
     print(f"{'':<22}{'days':>5}{'alarms a year':>15}{'of looks':>10}{'found':>9}{'median days':>12}")
     for line in _inputs(coins, rng):
-        print(line, flush=True)
+        print(line.rstrip(), flush=True)
     print(f"\nlosses, looked at every week for two years; {options.walks} walks, {len(coins)} coins")
     print(f"{'':<22}{'alarms a year':>14}{'found':>8}{'median days':>12}")
     for line in _losses(coins, options.walks, rng):
