@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from springtide.domain.errors import BadRows, Conflict, TooFewRows
 from springtide.domain.rows import SERIES, TIME, Filter
 from springtide.evaluation.losses import Losses
-from springtide.tasks.seam import Advance, Encoded, Exported
+from springtide.tasks.seam import Advance, Circumstances, Encoded, Exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -189,6 +189,16 @@ class TabularTask:
 
     def explain(self, folder: Path, prepared: Split, *, seed: int) -> Mapping[str, Any]:
         return {}
+
+    def circumstances(self, prepared: Split, *, seen_until: datetime, recent_from: datetime) -> Circumstances:
+        seen, recent = (
+            dict(zip(prepared.recipe.features, prepared.inputs[rows].T, strict=True))
+            for rows in (
+                prepared.seconds <= seen_until.timestamp(),
+                prepared.seconds >= recent_from.timestamp(),
+            )
+        )
+        return Circumstances(seen, recent)
 
 
 class TabularCodec:

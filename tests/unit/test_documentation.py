@@ -34,6 +34,7 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     words.Gate,
     words.Expires,
     words.Retrain,
+    words.Drift,
     ForecastRecipe,
 )
 INNER = {"recipe", "gate", "retrain", "expires"}  # sections of their own, or spelled out key by key

@@ -19,8 +19,9 @@ from springtide.app.code import code_version
 from springtide.app.ingestion import Brought, ingest, sources_of
 from springtide.app.queue import new_run_id
 from springtide.domain.clock import utc_now
+from springtide.domain.errors import NotReady
 from springtide.pipeline import backtest as walk
-from springtide.pipeline import comparison, life, retraining
+from springtide.pipeline import comparison, drift, life, retraining
 from springtide.pipeline.recorder import Reporter, Silent
 from springtide.pipeline.steps import Order
 from springtide.registry.run_files import RunFilesOf
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from springtide.pipeline.retraining import Outcome
     from springtide.tasks.seam import Progress, Task
 
-__all__ = ["TASKS", "backtest", "compare", "live_through", "ordered", "retrain"]
+__all__ = ["TASKS", "backtest", "compare", "find_drift", "live_through", "ordered", "retrain"]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "springtide"
 
@@ -162,6 +163,21 @@ def compare(
     return comparison.compare_versions(
         model, settings, task=tasks[settings.task], tables=home.lake.table, registry=home.registry, last=last
     )
+
+
+def find_drift(
+    home: Home, model: str, *, known_at: datetime | None = None, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS
+) -> drift.DriftReport:
+    """Whether the champion's inputs or losses are unlike those of its training, as of `known_at` where it is given."""
+    settings = home.model(model)
+    with _champion_files(home, model) as champion:
+        if champion is None:
+            raise NotReady(
+                f"{model!r} has no champion yet", where=f"model {model}", do=f"run `springtide retrain {model}`"
+            )
+        return drift.find_drift(
+            settings, task=tasks[settings.task], tables=home.lake.table, champion=champion, known_at=known_at
+        )
 
 
 @contextmanager

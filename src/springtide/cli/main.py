@@ -25,6 +25,7 @@ COMMANDS = {
     "retrain": "One run in the foreground: steps, progress, verdict.",
     "backtest": "Walk forward through history: model, champion, baselines side by side.",
     "compare": "The newest versions side by side, and which of them may be the best.",
+    "drift": "Whether inputs and losses are still those of the champion's training.",
     "forecast": "What the champion says now.",
     "models": "The models and who serves.",
     "runs": "The newest runs, or what one tells while it goes on.",

@@ -8,21 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from springtide.evaluation.betting import BETS, cut_blocks, gains_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
+    from springtide.evaluation.betting import Blocks
     from springtide.evaluation.losses import Losses
 
 __all__ = ["BETS", "Evidence", "Wealth", "gather_evidence"]
 
-BETS = np.array([0.05, 0.1, 0.2, 0.4, 0.7, 0.95])  # shares of the wealth that are staked on each block, side by side
-# A block's mean difference is cut off at so many root mean squares of the blocks before it. Narrower is quicker, but many
-# small gains then outweigh a few large losses (benchmarks/false_promotions.py, lopsided).
-WIDTH = 2.5
-FEWEST = 3  # blocks that must be known before one is bet on: they set the scale
-ROUNDING = 1e-9  # of the rival's loss: differences below it are the order of a sum, not skill
 HIGHEST = 1e9  # an e-value is shown up to here
 
 
@@ -113,7 +110,7 @@ def gather_evidence(
 
     Notes
     -----
-    Let z be a block's mean difference (rival's loss minus challenger's) over `WIDTH` root mean squares of the blocks
+    Let z be a block's mean difference (rival's loss minus challenger's) over 2.5 root mean squares of the blocks
     known before it, cut off at -1 and 1. As long as the running sum of the conditional means of z is not above 0 (the
     challengers of the reign were on average no better), the wealth prod(1 + b z) of a fixed bet b is at most a
     non-negative martingale, because prod(1 + b E[z]) <= exp(b sum(E[z])) <= 1; so by Ville's inequality the mean
@@ -125,7 +122,7 @@ def gather_evidence(
     doi:10.1093/jrsssb/qkad009; forecasts compared by e-processes, Henzi & Ziegel 2022, arXiv:2103.08402, and, for
     average instead of pointwise superiority, Choe & Ramdas 2023, arXiv:2110.00115.
     """
-    cut, question = _cut(challenger), _question(challenger)
+    cut, question = cut_blocks(challenger), _question(challenger)
     reign = champion, cut.length, question
     same_reign = before is not None and (before.champion, before.block, before.question) == reign
     known = before.rivals if before is not None and same_reign else {}
@@ -137,7 +134,7 @@ def gather_evidence(
     wealths = {}
     for name, rival in rivals.items():
         challenger.check_same_items(rival)
-        gains, bet_on = _gains(cut, challenger.values, rival.values)
+        gains, bet_on = gains_of(cut, challenger.values, rival.values)
         wealths[name] = _grow(known.get(name, nothing), cut, gains, bet_on & fresh)
     ends = [end for end in (counted_until, cut.end) if end is not None]
     return Evidence(champion, cut.length, max(ends, default=None), wealths, question)
@@ -149,61 +146,7 @@ def _question(losses: Losses) -> str:
     return sha256(f"{losses.name} {asked}".encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Cut:
-    """The whole blocks of a run.
-
-    `numbers` (k,) are the same in every run; `place` (n,) says to which of them each item belongs, k where to none.
-    Blocks of one of the `sequences` do not touch, so that each is known before the next of them begins.
-    """
-
-    length: int
-    sequences: int
-    numbers: NDArray[np.int64]
-    place: NDArray[np.int64]
-
-    @property
-    def end(self) -> int | None:
-        return int(self.numbers[-1] + 1) * self.length if len(self.numbers) else None
-
-    def means(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(k,) the mean of (n,) values in each block."""
-        inside = self.place < len(self.numbers)
-        place, count = self.place[inside], len(self.numbers)
-        found: NDArray[np.float64] = np.bincount(place, values[inside], count) / np.bincount(place, minlength=count)
-        return found
-
-
-def _cut(losses: Losses) -> _Cut:
-    length = (losses.overlap + 1) * losses.step
-    every, place = np.unique(losses.times // length, return_inverse=True)
-    starts = every * length
-    whole = (starts >= losses.times.min()) & (starts + length - losses.step <= losses.times.max())
-    target = np.where(whole, np.cumsum(whole) - 1, whole.sum())
-    return _Cut(length, 2 if losses.overlap else 1, every[whole], target[place])
-
-
-def _gains(
-    cut: _Cut, challenger: NDArray[np.float64], rival: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(k,) gain of each block between -1 and 1 in units of the scale before it, and whether there is a scale yet."""
-    differences, level = cut.means(rival - challenger), cut.means(rival)
-    known = np.searchsorted(cut.numbers, cut.numbers - cut.sequences, side="right")  # blocks known before each begins
-    divisor = np.maximum(known, 1)
-    scale = np.sqrt(_before(np.square(differences), known) / divisor)
-    smallest = ROUNDING * np.abs(_before(level, known) / divisor)
-    width = np.maximum(WIDTH * scale, smallest)
-    gains = np.clip(np.divide(differences, width, out=np.zeros_like(differences), where=width != 0), -1.0, 1.0)
-    return np.nan_to_num(gains, nan=-1.0), known >= FEWEST  # a loss that is no number is the worst
-
-
-def _before(values: NDArray[np.float64], known: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(k,) the sum of the first ``known[i]`` values."""
-    sums: NDArray[np.float64] = np.concatenate([[0.0], np.cumsum(values)])[known]
-    return sums
-
-
-def _grow(wealth: Wealth, cut: _Cut, gains: NDArray[np.float64], counted: NDArray[np.bool_]) -> Wealth:
+def _grow(wealth: Wealth, cut: Blocks, gains: NDArray[np.float64], counted: NDArray[np.bool_]) -> Wealth:
     growth = np.log1p(gains[counted, None] * BETS)  # (blocks, bets)
     sequence = cut.numbers[counted] % cut.sequences
     logs = [(np.array(log) + growth[sequence == number].sum(axis=0)).tolist() for number, log in enumerate(wealth.logs)]

@@ -168,7 +168,7 @@ def _siblings(place: tuple[str, ...], first: Any) -> set[str]:
         if fields is Settings and part in Settings.model_fields:
             fields = Settings.model_fields[part].annotation
         elif isinstance(fields, type) and issubclass(fields, BaseModel):
-            fields = fields.model_fields[part].annotation if part in fields.model_fields else None
+            fields = _section(fields.model_fields[part].annotation) if part in fields.model_fields else None
         elif get_origin(fields) is tuple:  # this part is a number in a list
             fields = get_args(fields)[0]
         elif place[0] == "models":
@@ -176,6 +176,13 @@ def _siblings(place: tuple[str, ...], first: Any) -> set[str]:
     if place[0] == "sources" and len(place) > 2:
         fields = _SOURCES.get(str(first["loc"][2]))
     return set(fields.model_fields) if isinstance(fields, type) and issubclass(fields, BaseModel) else set()
+
+
+def _section(annotation: Any) -> Any:
+    """The section of ``Section | None``; anything else as it is."""
+    return next(
+        (one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, BaseModel)), annotation
+    )
 
 
 def _where(path: Path, text: str, place: tuple[str, ...]) -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "OFF",
     "Age",
     "CoinGeckoSource",
+    "Drift",
     "ExchangeSource",
     "Expires",
     "FilesSource",
@@ -173,6 +174,25 @@ class FilesSource(_Source):
 Source = Annotated[ExchangeSource | CoinGeckoSource | SimulatorSource | FilesSource, Field(discriminator="kind")]
 
 
+class Drift(_Section):
+    """When inputs or losses count as unlike those of the champion's training."""
+
+    every: Annotated[Age, Field(description="How often to look.")] = timedelta(hours=1)
+    recent: Annotated[Age, Field(description="The newest span of inputs, which is compared with training.")] = (
+        timedelta(days=7)
+    )
+    psi: Annotated[float, Field(gt=0, description="Population stability index from which on a shift is large.")] = 0.25
+    alpha: Annotated[float, Field(gt=0, lt=1, description="Chance of a false alarm of all inputs at one look.")] = 0.01
+    loss_alpha: Annotated[
+        float, Field(gt=0, lt=1, description="Chance of a false alarm of the losses in a year of one champion.")
+    ] = 0.1
+
+
+def _as_drift(value: object) -> object:
+    """``true`` is a section without keys, ``false`` is none."""
+    return (Drift() if value else None) if isinstance(value, bool) else value
+
+
 class Retrain(_Section):
     """When a run is started by itself."""
 
@@ -184,7 +204,9 @@ class Retrain(_Section):
         int | None, Field(ge=1, description="So many rows of its series more than the last run has seen.")
     ] = None
     max_age: Annotated[Age | None, Field(description="Since the champion was made; or there is none.")] = None
-    drift: bool = False
+    drift: Annotated[
+        Drift | None, BeforeValidator(_as_drift), Field(description="true, or a section of its own; none when false.")
+    ] = None
 
     @property
     def schedule(self) -> Cron | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
+    import numpy as np
     import polars as pl
     from numpy.typing import NDArray
     from pydantic import BaseModel
@@ -18,7 +19,19 @@ if TYPE_CHECKING:
     from springtide.domain.rows import Filter
     from springtide.evaluation.losses import Losses
 
-__all__ = ["Advance", "Budget", "Checkpoint", "Codec", "Encoded", "Exported", "Fitted", "Prepared", "Progress", "Task"]
+__all__ = [
+    "Advance",
+    "Budget",
+    "Checkpoint",
+    "Circumstances",
+    "Codec",
+    "Encoded",
+    "Exported",
+    "Fitted",
+    "Prepared",
+    "Progress",
+    "Task",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +116,22 @@ class Exported:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Circumstances:
+    """Facts about the inputs of two spans of time, each by the same names for people: ``volatility of BTC/USDT``.
+
+    Attributes
+    ----------
+    reference : mapping
+        (n,) float64 by name, in time order and evenly spaced: what a version has learned from. NaN: not known.
+    recent : mapping
+        (m,) float64 by the same names, as far apart: what it is asked now.
+    """
+
+    reference: Mapping[str, NDArray[np.float64]]
+    recent: Mapping[str, NDArray[np.float64]]
+
+
 class Task(Protocol[P, F, R]):
     """One kind of learning problem, from rows to a file that can be served.
 
@@ -165,6 +194,9 @@ class Task(Protocol[P, F, R]):
 
     def explain(self, folder: Path, prepared: P, *, seed: int) -> Mapping[str, Any]:
         """Which inputs move what the exported model in `folder` says, as plain JSON; empty where a task cannot tell."""
+
+    def circumstances(self, prepared: P, *, seen_until: datetime, recent_from: datetime) -> Circumstances:
+        """Facts about the inputs that a version has seen until then, and about those since `recent_from`; cheap."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,15 @@ from springtide.cli.init import template
 from springtide.domain.errors import SettingsError
 from springtide.domain.notice import EVENTS
 from springtide.settings.file import read
-from springtide.settings.words import OFF, CoinGeckoSource, ExchangeSource, FilesSource, Settings, SimulatorSource
+from springtide.settings.words import (
+    OFF,
+    CoinGeckoSource,
+    Drift,
+    ExchangeSource,
+    FilesSource,
+    Settings,
+    SimulatorSource,
+)
 from springtide.tasks.forecast.recipe import ForecastRecipe
 
 if TYPE_CHECKING:
@@ -134,13 +142,21 @@ def test_a_full_file_is_read_into_every_section(file: Path) -> None:
     assert folder.columns == {"ds": "date", "y": "OT"}
     model = settings.models["btc"]
     assert (model.start, model.budget, model.seed) == ("scratch", timedelta(seconds=90), 3)
-    assert (model.retrain.cron, model.retrain.new_rows, model.retrain.drift) == ("5 * * * *", 24, True)
+    assert (model.retrain.cron, model.retrain.new_rows, model.retrain.drift) == ("5 * * * *", 24, Drift())
     assert (str(model.retrain.schedule), model.retrain.max_age) == ("5 * * * * Europe/Moscow", timedelta(days=7))
     assert (model.gate.rule, model.gate.judge, model.gate.first) == ("better", timedelta(days=30), "always")
     assert (model.expires.data, model.expires.model) == (timedelta(hours=6), timedelta(days=60))
     assert isinstance(model.recipe, ForecastRecipe)
     assert (model.recipe.horizon, model.recipe.window, model.recipe.network) == (12, 96, "lstm")
     assert model.recipe.train_period == timedelta(days=365)
+
+
+def test_drift_is_looked_for_as_usual_or_as_a_section_of_its_own_says(file: Path) -> None:
+    section = (
+        reading(file, MODEL + '[models.btc.retrain.drift]\nrecent = "14d"\npsi = 0.1\n').models["btc"].retrain.drift
+    )
+    assert section == Drift(recent=timedelta(days=14), psi=0.1)
+    assert reading(file, MODEL).models["btc"].retrain.drift is None
 
 
 def test_an_empty_file_gives_the_defaults(file: Path) -> None:
@@ -285,6 +301,19 @@ MISTAKES = {
     ),
     "a bad span of a gate": (MODEL + '[models.btc.gate]\njudge = "90"\n', 5, "'90' is not a span", "30s, 5m, 1h"),
     "a bad span of a source": (EXCHANGE + 'history = "2 y"\n', 5, "'2 y' is not a span", "30s, 5m, 1h"),
+    "an unknown key of drift": (
+        MODEL + "[models.btc.retrain.drift]\nalfa = 0.1\n",
+        5,
+        "'alfa' is not known",
+        "did you mean 'alpha'?",
+    ),
+    "drift that is no section": (MODEL + "[models.btc.retrain]\ndrift = 3\n", 5, "retrain.drift", "change the value 3"),
+    "a look at drift every no time": (
+        MODEL + '[models.btc.retrain.drift]\nevery = "0s"\n',
+        5,
+        "'0s' is not a span of time",
+        "7d",
+    ),
     "an unknown task": ('[models.btc]\ntable = "c"\ntask = "forcast"\n', 3, "'forcast'", "did you mean 'forecast'?"),
     "no task": ('[models.btc]\ntable = "c"\n', 1, "a model needs a task", "known: forecast"),
     "an unknown kind of source": ('[sources.x]\nkind = "exchang"\n', 1, "'exchang'", "did you mean 'exchange'?"),
@@ -344,7 +373,7 @@ def test_the_environment_overrides_the_file_with_the_type_of_the_key(file: Path)
     assert isinstance(exchange, ExchangeSource)
     assert exchange.symbols == ("SOL/USDT",)
     assert (model.recipe.horizon, model.budget) == (6, timedelta(minutes=5))
-    assert (model.retrain.drift, model.gate.alpha) == (False, 0.01)
+    assert (model.retrain.drift, model.gate.alpha) == (None, 0.01)
     assert model.recipe.window == unchanged.models["btc"].recipe.window
 
 

@@ -13,6 +13,7 @@ from springtide.domain.rows import Filter
 from springtide.tasks.forecast.baselines import COSTLY, fit_baselines, fit_scaled_quantiles
 from springtide.tasks.forecast.baselines.seasonal import fit_seasonal_quantiles
 from springtide.tasks.forecast.checkpoint import CHECKPOINT_S, TrainingCheckpoint, fingerprint
+from springtide.tasks.forecast.circumstances import circumstances_of
 from springtide.tasks.forecast.explain import explain_forecaster
 from springtide.tasks.forecast.export import export_forecaster, load_exported, load_network
 from springtide.tasks.forecast.items import split
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from springtide.tasks.forecast.graphs import GraphCache
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.networks.forecaster import Forecaster
-    from springtide.tasks.seam import Budget, Checkpoint, Exported, Progress
+    from springtide.tasks.seam import Budget, Checkpoint, Circumstances, Exported, Progress
 
 __all__ = ["ForecastTask"]
 
@@ -136,6 +137,10 @@ class ForecastTask:
     def explain(self, folder: Path, prepared: Windows, *, seed: int) -> Mapping[str, Any]:
         """Groups of inputs by what the judged and the newest forecasts owe to them."""
         return explain_forecaster(load_exported(folder), prepared, seed=seed)
+
+    def circumstances(self, prepared: Windows, *, seen_until: datetime, recent_from: datetime) -> Circumstances:
+        """Volatility, return, volume, range and features of each series."""
+        return circumstances_of(prepared, seen_until=seen_until, recent_from=recent_from)
 
 
 def _drivers(recipe: ForecastRecipe) -> tuple[str, ...]:
