@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from springtide.app.home import open_home, read_settings
 from springtide.app.ingestion import Brought, ingest
 from springtide.app.notifying import announce, deliver
-from springtide.app.queue import submit
+from springtide.app.queue import executor_command, submit
 from springtide.app.scheduler import Scheduler
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady, SpringtideError, StoreFailed
 from springtide.domain.notice import Notice
+from springtide.pipeline.durable.child import Child
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from springtide.app.home import Home
@@ -36,6 +40,7 @@ class SchedulerDuties:
     def __init__(self, config: Path) -> None:
         self._config = config
         self._closed = threading.Event()
+        self._looked: dict[str, float] = {}
         self._open()
         threading.Thread(target=self._deliver, daemon=True).start()
 
@@ -63,7 +68,7 @@ class SchedulerDuties:
     def _open(self) -> None:
         self._read = self._config.stat().st_mtime
         self._home: Home = open_home(read_settings(self._config))
-        self._scheduler = Scheduler(self._home, self._submit, self._ingest, utc_now, self._tell)
+        self._scheduler = Scheduler(self._home, self._submit, self._ingest, utc_now, self._tell, self._look_for_drift)
 
     def _open_again(self) -> None:
         before = self._scheduler
@@ -81,6 +86,32 @@ class SchedulerDuties:
 
     def _ingest(self, source: str) -> Brought:
         return ingest(self._home, source, now=utc_now, told=lambda _brought, _done: None)
+
+    def _look_for_drift(self, model: str) -> Sequence[str]:
+        """Why a model needs a run; looked at in a process of its own, because that takes the training libraries."""
+        drift = self._home.settings.models[model].retrain.drift
+        now = time.monotonic()
+        if drift is None or now - self._looked.get(model, -math.inf) < drift.every.total_seconds():
+            return ()
+        self._looked[model] = now
+        child = Child(executor_command(self._config))
+        try:
+            answer = child.ask(ask="drift", model=model)
+        finally:
+            child.close()
+        if "failed" in answer:
+            LOG.warning("drift of %s could not be looked at: %s", model, answer["failed"]["what"])
+        for reason in answer.get("reasons", ()):
+            notice = Notice(
+                id=f"drift-{model}-{utc_now():%Y%m%d}",
+                event="drift",
+                title=f"{model} has drifted",
+                text=reason,
+                at=utc_now(),
+                model=model,
+            )
+            announce(self._home, notice)
+        return tuple(answer.get("reasons", ()))
 
     def _tell(self, finding: Finding) -> None:
         LOG.warning("%s: %s", finding.subject, finding.what)

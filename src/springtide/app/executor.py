@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from springtide.app.home import open_home, read_settings
-from springtide.app.worker import TASKS, ordered
+from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady, SourceUnavailable, SpringtideError, StoreFailed
 from springtide.pipeline.recorder import Recorder, Silent, failure_of, finished_steps
@@ -46,6 +46,9 @@ class Executor:
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Do what is asked; every error is an answer too."""
         try:
+            if question["ask"] == "drift":
+                home = open_home(read_settings(self._config))
+                return {"reasons": list(find_drift(home, question["model"], tasks=self._tasks).reasons)}
             if question["run"] != self._run:
                 self._open(question["run"])
             if question["ask"] == "begin":

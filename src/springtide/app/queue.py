@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -16,11 +17,12 @@ from springtide.pipeline.dead_runs import is_gone
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from springtide.app.home import Home
     from springtide.domain.run import Event
 
-__all__ = ["anyone_works", "cancel", "follow", "new_run_id", "submit"]
+__all__ = ["anyone_works", "cancel", "executor_command", "follow", "new_run_id", "submit"]
 
 FOLLOW_S = 0.2
 RECENT = timedelta(seconds=30)
@@ -97,6 +99,11 @@ def anyone_works(home: Home) -> bool:
     """Whether a worker lives that will take up what waits."""
     now = utc_now()
     return any(not is_gone(one.process) and now - one.beat < RECENT for one in home.registry.workers())
+
+
+def executor_command(config: Path) -> list[str]:
+    """Starts the process that does what needs the training libraries."""
+    return [sys.executable, "-m", "springtide.app.executor", str(config)]
 
 
 def new_run_id(model: str, now: datetime) -> str:

@@ -16,6 +16,7 @@ from springtide.app.code import code_version
 from springtide.app.duties import SchedulerDuties
 from springtide.app.home import open_home, read_settings
 from springtide.app.notifying import announce, of_run
+from springtide.app.queue import executor_command
 from springtide.domain.errors import SpringtideError
 from springtide.pipeline.durable.worker import Limits, RunWorker
 
@@ -48,7 +49,7 @@ def worker_for(config: Path, home: Home) -> RunWorker:
         home.settings.home.database,
         host=socket.gethostname(),
         code=code_version(),
-        command=[sys.executable, "-m", "springtide.app.executor", str(config)],
+        command=executor_command(config),
         limits=limits,
         ended=ended,
         duties=lambda: SchedulerDuties(config),
