@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -30,11 +31,23 @@ class Gathered:
     outside: Mapping[str, Snapshot]
     others: Mapping[str, pl.LazyFrame]
 
+    @property
+    def versions(self) -> dict[str, int]:
+        """The version of every table that was read."""
+        return {one.table: one.version for one in (self.snapshot, *self.outside.values())}
+
 
 def gather(
-    settings: Model, *, task: Task[Any, Any, Any], tables: Callable[[str], Table], known_at: datetime | None
+    settings: Model,
+    *,
+    task: Task[Any, Any, Any],
+    tables: Callable[[str], Table],
+    known_at: datetime | None,
+    versions: Mapping[str, int] = MappingProxyType({}),
 ) -> Gathered:
     """Fix what a run learns from; nothing that was not known at `known_at` where it is given.
+
+    Tables that `versions` names are read as they were then, all others as they are now.
 
     Raises
     ------
@@ -45,11 +58,11 @@ def gather(
     """
     table = tables(settings.table)
     until = None if known_at is None else end_of_known(known_at, table.step_s)
-    snapshot = table.snapshot(task.rows(settings.recipe, until=until))
+    snapshot = table.snapshot(task.rows(settings.recipe, until=until), versions.get(settings.table))
     outside, others = {}, {}
     for name, which in task.outside(settings.recipe).items():
         other = tables(name)
-        outside[name] = other.snapshot(replace(which, end=known_at))
+        outside[name] = other.snapshot(replace(which, end=known_at), versions.get(name))
         others[name] = other.rows(outside[name])
     return Gathered(snapshot, table.rows(snapshot), outside, others)
 

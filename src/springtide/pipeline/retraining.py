@@ -17,6 +17,7 @@ from springtide.domain.run import Run
 from springtide.pipeline.dead_runs import close_dead_runs, this_process
 from springtide.pipeline.gathering import Gathered, gather
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
+from springtide.pipeline.recipes import DECLARED, Origin
 from springtide.pipeline.recorder import Recorder, Reporter
 from springtide.tasks.seam import Budget
 
@@ -47,6 +48,7 @@ class Order:
     reasons: tuple[str, ...]
     code: str
     until: datetime | None = None  # learn and judge from what was known at this time; from all rows when None
+    origin: Origin = DECLARED  # of the recipe in `settings`
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +149,11 @@ class _Retraining:
     def _prepare(self, gathered: Gathered, champion: tuple[Version, Path] | None) -> tuple[Prepared, Mapping[str, Any]]:
         with self.recorder.step("prepare") as result:
             start = judging_start(gathered.snapshot, self.order.settings.gate, champion[0] if champion else None)
+            _check_not_searched(self.order.origin, start)
             recipe = self.order.settings.recipe
             prepared: Prepared = self.task.prepare(gathered.rows, recipe, judged_from=start, outside=gathered.others)
             _check_apart(prepared)
+            result.update(self.order.origin.facts)
             result.update(prepared.facts)
             result.update(
                 trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
@@ -272,6 +276,17 @@ def _facts(snapshot: Snapshot) -> dict[str, Any]:
         "last": snapshot.last.isoformat(),
         "sha256": snapshot.sha256,
     }
+
+
+def _check_not_searched(origin: Origin, judged_from: datetime) -> None:
+    """Refuse a recipe that was chosen by what it is to be judged on."""
+    if origin.seen_until is not None and origin.seen_until > judged_from:
+        raise Leak(
+            f"the recipe was found by a search that has looked at rows until {origin.seen_until:%Y-%m-%d %H:%M}, "
+            f"and judging begins at {judged_from:%Y-%m-%d %H:%M}",
+            where="step prepare",
+            do="search again, or forget what was found: springtide retrain MODEL --declared",
+        )
 
 
 def _check_apart(prepared: Prepared) -> None:

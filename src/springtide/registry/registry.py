@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import calls, journal, runs, versions
+from springtide.registry import calls, journal, recipes, runs, versions
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from springtide.domain.model import Manifest, Version
+    from springtide.domain.recipe import FoundRecipe
     from springtide.domain.run import Run
     from springtide.domain.verdict import Verdict
     from springtide.registry.blobs import Blobs
@@ -260,6 +261,23 @@ class Registry:
         """Every version of a lake table that a model version or a run learned from; these must be kept."""
         with reading(self._engine) as connection:
             return runs.list_snapshots(connection)
+
+    # Recipes
+
+    def save_recipe(self, recipe: FoundRecipe) -> None:
+        """Keep what a search has found, in place of what an earlier one had."""
+        with writing(self._engine) as connection:
+            recipes.save(connection, recipe)
+
+    def recipe(self, model: str) -> FoundRecipe | None:
+        """What the newest search of a model has found, if there was one."""
+        with reading(self._engine) as connection:
+            return recipes.find(connection, model)
+
+    def forget_recipe(self, model: str) -> bool:
+        """Remove what was found for a model; says whether there was anything."""
+        with writing(self._engine) as connection:
+            return recipes.forget(connection, model)
 
     # Calls
 

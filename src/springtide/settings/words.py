@@ -14,6 +14,7 @@ from springtide.domain.units import format_span, parse_span
 __all__ = [
     "Age",
     "CoinGeckoSource",
+    "Compute",
     "ExchangeSource",
     "Expires",
     "FilesSource",
@@ -223,10 +224,29 @@ class Serve(_Section):
     )
 
 
+class Compute(_Section):
+    """Where backtests and searches are worked out."""
+
+    executor: Annotated[
+        Literal["local", "ray"], Field(description="local: in this process; ray: on the cores that Ray has.")
+    ] = "local"
+    address: Annotated[
+        str | None,
+        Field(description="Of a Ray cluster (host:6379, ray://host:10001); a Ray of our own when not given."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check_that_the_address_is_used(self) -> Compute:
+        if self.address is not None and self.executor != "ray":
+            raise SettingsError("an address is for Ray", where="[compute]", do='write executor = "ray" too')
+        return self
+
+
 class Settings(_Section):
     """All of springtide.toml."""
 
     home: Home = Home()
+    compute: Compute = Compute()
     serve: Serve = Serve()
     sources: dict[str, Source] = {}
     models: dict[str, Model] = {}
