@@ -16,6 +16,7 @@ from sqlalchemy import Engine, create_engine, exc, text
 
 from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady, SettingsError
 from springtide.domain.model import Manifest
+from springtide.domain.recipe import FoundRecipe
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
 from springtide.domain.verdict import Comparison, Verdict
@@ -629,3 +630,17 @@ def test_processes_that_start_at_once_on_an_empty_database_all_find_it_migrated(
     engine = open_database(empty)
     assert Registry(engine, Blobs(str(tmp_path / "models"))).models() == []
     engine.dispose()
+
+
+def test_the_newest_search_of_a_model_is_kept_whole_until_it_is_forgotten(registry: Registry) -> None:
+    assert registry.recipe("btc") is None
+    first = FoundRecipe("btc", NOON, {"window": 96, "learning_rate": 1e-3, "network": "nlinear"}, "digest", NOON)
+    second = replace(first, found=NOON + timedelta(days=1), changes={}, facts={"gain": 0.01, "trials": 12})
+    other = replace(first, model="eth")
+    for recipe in (first, other, second):
+        registry.save_recipe(recipe)
+    assert registry.recipe("btc") == second
+    assert registry.recipe("eth") == other
+    assert registry.forget_recipe("btc")
+    assert not registry.forget_recipe("btc")
+    assert (registry.recipe("btc"), registry.recipe("eth")) == (None, other)

@@ -22,7 +22,11 @@ __all__ = ["Fanout", "InProcess", "open_fanout"]
 P = TypeVar("P")
 R = TypeVar("R")
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent anywhere
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # else it warns of tasks without an accelerator
+    "RAY_worker_niceness": "0",  # as the same work would have in this process, not 15
+}
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # a task has one core, and so has torch in it
 STORE_BYTES = 128 * 2**20  # of payloads and results that a local Ray holds at a time
 TRIES_AGAIN = 1  # of a task whose worker died; an error of the task itself is not tried again
@@ -73,7 +77,7 @@ def open_fanout(compute: Compute) -> Iterator[Fanout]:
     if compute.executor == "local":
         yield InProcess()
         return
-    os.environ.update(QUIET)  # read when Ray is imported, and by the processes that it starts
+    os.environ.update(RAY)  # read when Ray is imported, and by the processes that it starts
     try:
         import ray  # noqa: PLC0415 # half a second, and only where it is asked for
     except ImportError as missing:
