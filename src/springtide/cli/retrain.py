@@ -96,6 +96,7 @@ def search_with_progress(
 ) -> Found:
     """Try recipes with a bar on a terminal."""
     seconds = None if search_budget is None else parse_span(search_budget).total_seconds()
+    console = stderr()
     with progress_bar(f"search {model}", counted=search) as advance:
         from springtide.app import worker  # noqa: PLC0415 # torch costs 1.5 s: the bar stands before that
         from springtide.pipeline.search import Found  # noqa: PLC0415 # comes with it
@@ -106,6 +107,9 @@ def search_with_progress(
                 return told
             gains.append(told.gain or 0.0)
             advance(len(gains) - 1, f"best gain {percent(max(gains))}")
+            if not console.is_terminal:
+                loss = "" if told.loss is None else f", loss {told.loss:.5g}"
+                console.print(f"trial {told.number:<3} {told.seconds:6.1f} s  {told.state}{loss}")
     raise AssertionError("a search ends with its result")
 
 
