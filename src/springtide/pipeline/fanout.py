@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -29,6 +30,7 @@ RAY = {
 }
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # a task has one core, and so has torch in it
 STORE_BYTES = 128 * 2**20  # of payloads and results that a local Ray holds at a time
+PATIENCE_S = 5.0
 TRIES_AGAIN = 1  # of a task whose worker died; an error of the task itself is not tried again
 
 
@@ -97,8 +99,9 @@ def open_fanout(compute: Compute) -> Iterator[Fanout]:
 
 def _start(ray: Any, address: str | None, scratch: str) -> None:
     """Join the Ray at `address`, or start one of our own that leaves nothing behind but `scratch`."""
-    own = {"object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": scratch}
+    own: dict[str, Any] = {"object_store_memory": STORE_BYTES, "include_dashboard": False, "_temp_dir": scratch}
     try:
+        _knock(address)
         ray.init(
             address=address or "local",
             logging_level="error",
@@ -106,12 +109,19 @@ def _start(ray: Any, address: str | None, scratch: str) -> None:
             runtime_env={"env_vars": ONE_THREAD},
             **({} if address else own),
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:  # a ConnectionError is an OSError
         raise ComputeFailed(
             f"Ray did not answer: {str(error).splitlines()[0]}",
             where=f"address {address}" if address else "a Ray of our own",
             do='check [compute] address, and that `ray status` works there; or write executor = "local"',
         ) from error
+
+
+def _knock(address: str | None) -> None:
+    """Raise an `OSError` where nobody listens: Ray itself would try for ten minutes."""
+    host, _, port = (address or "").rpartition("//")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
 
 
 class _OnRay:

@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import sys
+from socket import socket
 from typing import TYPE_CHECKING
 
 import psutil
@@ -104,6 +105,18 @@ def test_without_ray_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SettingsError, match="not installed") as missing, open_fanout(RAY):
         pass
     assert "springtide[ray]" in missing.value.do
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_at_which_nobody_listens_is_refused_at_once(scheme: str) -> None:
+    pytest.importorskip("ray")
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{probe.getsockname()[1]}"
+        compute = Compute(executor="ray", address=address)
+        with pytest.raises(ComputeFailed, match="did not answer") as refused, open_fanout(compute):
+            pass
+    assert refused.value.where == f"address {address}"
 
 
 def test_an_address_without_ray_is_refused() -> None:
