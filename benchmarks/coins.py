@@ -78,9 +78,9 @@ def _home(folder: Path, options: argparse.Namespace) -> Home:
 
 
 def _walk(home: Home, network: str, folds: int) -> Backtest:
-    for finished in backtest(home, network, folds=folds, progress=lambda _advance: None):
+    for finished in backtest(home, network, folds=folds):
         if not isinstance(finished, int):
-            return finished
+            return finished[network]
     raise AssertionError("the walk ends with its result")
 
 

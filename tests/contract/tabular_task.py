@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from springtide.domain.errors import BadRows, Conflict, TooFewRows
 from springtide.domain.rows import SERIES, TIME, Filter
 from springtide.evaluation.losses import Losses
-from springtide.tasks.seam import Advance, Circumstances, Encoded, Exported
+from springtide.tasks.seam import Advance, Between, Circumstances, Encoded, Exported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from springtide.tasks.seam import Budget, Checkpoint, Progress
+    from springtide.tasks.seam import Budget, Checkpoint, Choice, Progress
 
     Floats = NDArray[np.float64]
     Predictor = Callable[["Split"], Floats]  # one answer per judging item
@@ -47,6 +47,7 @@ class TabularRecipe(BaseModel):
 
     target: str = "target"
     features: tuple[str, ...] = ("x1", "x2")
+    ridge: float = 0.0  # how strongly weights are pulled to zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +109,9 @@ class TabularTask:
     def outside(self, recipe: TabularRecipe) -> Mapping[str, Filter]:
         return {}
 
+    def space(self, recipe: TabularRecipe) -> Mapping[str, Choice]:
+        return {"ridge": Between(0.0, 100.0)}
+
     def prepare(
         self,
         rows: pl.LazyFrame,
@@ -149,7 +153,8 @@ class TabularTask:
         if start is not None and json.loads((start / SIGNATURE).read_text()) == asked:
             weights = onnx.load(start / GRAPH).graph.initializer
             before, pull = np.concatenate([numpy_helper.to_array(one).ravel() for one in weights]), PULL
-        fitted = np.linalg.solve(x.T @ x + pull * np.eye(x.shape[1]), x.T @ y + pull * before)
+        held = pull + prepared.recipe.ridge
+        fitted = np.linalg.solve(x.T @ x + held * np.eye(x.shape[1]), x.T @ y + pull * before)
         progress(Advance(done=1.0, epoch=1, loss=float(np.abs(x @ fitted - y).mean()), seconds_left=budget.seconds))
         return Line(
             fitted, {"pulled_to": before.tolist() if pull else None, "start": "champion" if pull else "scratch"}

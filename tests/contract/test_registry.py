@@ -17,6 +17,7 @@ from tests.databases import postgres_server
 from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady, SettingsError
 from springtide.domain.model import Manifest
 from springtide.domain.notice import Notice
+from springtide.domain.recipe import FoundRecipe
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
 from springtide.domain.trigger import TriggerState
@@ -731,3 +732,17 @@ def test_processes_that_post_one_notice_at_once_post_it_once(registry: Registry)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: posted(registry, "a", "b"), range(16)))
     assert names(registry, NOON) == [("n1", "a"), ("n1", "b")]
+
+
+def test_the_newest_search_of_a_model_is_kept_whole_until_it_is_forgotten(registry: Registry) -> None:
+    assert registry.recipe("btc") is None
+    first = FoundRecipe("btc", NOON, {"window": 96, "learning_rate": 1e-3, "network": "nlinear"}, "digest", NOON)
+    second = replace(first, found=NOON + timedelta(days=1), changes={}, facts={"gain": 0.01, "trials": 12})
+    other = replace(first, model="eth")
+    for recipe in (first, other, second):
+        registry.save_recipe(recipe)
+    assert registry.recipe("btc") == second
+    assert registry.recipe("eth") == other
+    assert registry.forget_recipe("btc")
+    assert not registry.forget_recipe("btc")
+    assert (registry.recipe("btc"), registry.recipe("eth")) == (None, other)

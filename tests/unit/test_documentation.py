@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS: tuple[type[BaseModel], ...] = (
     words.Home,
+    words.Compute,
     words.Serve,
     words.Notify,
     words.Webhook,

@@ -98,7 +98,7 @@ def follow(home: Home, run: str, *, after: int = 0) -> Iterator[Event]:
 def anyone_works(home: Home) -> bool:
     """Whether a worker lives that will take up what waits."""
     now = utc_now()
-    return any(not is_gone(one.process) and now - one.beat < RECENT for one in home.registry.workers())
+    return any(one.process and not is_gone(one.process) and now - one.beat < RECENT for one in home.registry.workers())
 
 
 def executor_command(config: Path) -> list[str]:

@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import tempfile
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
 
 # Must stand before torch is imported: threads that wait by spinning made a fit 60 times slower (87 s against 1.5 s) as
 # soon as two other processes used the two cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from springtide.app.code import code_version
+from springtide.app.home import open_home
 from springtide.app.ingestion import Brought, ingest, sources_of
 from springtide.app.queue import new_run_id
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady
+from springtide.domain.recipe import FoundRecipe
 from springtide.pipeline import backtest as walk
 from springtide.pipeline import comparison, drift, life, retraining
+from springtide.pipeline import search as searching
+from springtide.pipeline.fanout import open_fanout
+from springtide.pipeline.recipes import Origin, choose, digest
 from springtide.pipeline.recorder import Reporter, Silent
 from springtide.pipeline.steps import Order
 from springtide.registry.run_files import RunFilesOf
-from springtide.settings.words import Model
+from springtide.settings import words
 from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime, timedelta
 
     from springtide.app.home import Home
-    from springtide.domain.model import Version
     from springtide.domain.run import Run
+    from springtide.evaluation.losses import Losses
     from springtide.pipeline.retraining import Outcome
-    from springtide.tasks.seam import Progress, Task
+    from springtide.tasks.seam import Task
 
-__all__ = ["TASKS", "backtest", "compare", "find_drift", "live_through", "ordered", "retrain"]
+__all__ = ["TASKS", "backtest", "compare", "find_drift", "live_through", "ordered", "retrain", "search"]
+
+Job = TypeVar("Job")
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "springtide"
 
@@ -61,7 +69,7 @@ def retrain(
 
     `until` learns and judges as of a time in the past; `collect` says whether the table's sources are asked first.
     """
-    settings = home.model(model)
+    settings, origin = choose(home.model(model), home.registry.recipe(model), until=until)
     order = Order(
         run=new_run_id(model, now()),
         model=model,
@@ -69,6 +77,7 @@ def retrain(
         reasons=reasons,
         code=code_version(),
         until=until,
+        origin=origin,
     )
     return retraining.retrain(
         order,
@@ -92,46 +101,90 @@ def ordered(home: Home, run: Run) -> tuple[Order, Callable[[], Mapping[str, Any]
     files = RunFilesOf(home.run_files, run.id)
     fixed = files.get("model.json")
     if fixed is None:
-        settings = home.model(run.model)
-        files.put("model.json", settings.model_dump_json().encode())
+        settings, origin = choose(home.model(run.model), home.registry.recipe(run.model), until=run.until)
+        files.put("model.json", msgspec.json.encode({"settings": settings.model_dump(mode="json"), "origin": origin}))
     else:
-        words = json.loads(fixed)
-        recipe = TASKS[words["task"]].recipe(**words.pop("recipe"))
-        settings = Model.model_validate(words).model_copy(update={"recipe": recipe})
-    order = Order(run.id, run.model, settings, run.reasons, code_version(), run.until)
+        facts = msgspec.json.decode(fixed)
+        stated, origin = facts["settings"], msgspec.convert(facts["origin"], Origin)
+        recipe = TASKS[stated["task"]].recipe(**stated.pop("recipe"))
+        settings = words.Model.model_validate(stated).model_copy(update={"recipe": recipe})
+    order = Order(run.id, run.model, settings, run.reasons, code_version(), run.until, origin)
     return order, _collecting(home, settings, utc_now) if run.collect and run.until is None else None, files
 
 
-def _collecting(home: Home, settings: Model, now: Callable[[], datetime]) -> Callable[[], Mapping[str, Any]] | None:
+def _collecting(
+    home: Home, settings: words.Model, now: Callable[[], datetime]
+) -> Callable[[], Mapping[str, Any]] | None:
     """Brings in the new rows of the sources that feed a model's table; None where none does."""
     feeding = sources_of(home, settings.table)
-
-    def bring() -> dict[str, Any]:
-        brought = [ingest(home, source, now=now, told=lambda _brought, _done: None) for source in feeding]
-        return {one.source: _counts(one) for one in brought}
-
-    return bring if feeding else None
+    return partial(_bring, home, feeding, now=now) if feeding else None
 
 
 def backtest(
-    home: Home,
-    model: str,
-    *,
-    folds: int,
-    progress: Progress,
-    tasks: Mapping[str, Task[Any, Any, Any]] = TASKS,
-) -> Iterator[int | walk.Backtest]:
-    """Walk forward over the judging span; yields the number of each finished fold, then the result."""
-    settings = home.model(model)
-    with _champion_files(home, model) as champion:
-        yield from walk.backtest(
+    home: Home, *models: str, folds: int, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS
+) -> Iterator[int | dict[str, walk.Backtest]]:
+    """Walk forward over the judging spans of some models; yields how many folds are done, then results by model.
+
+    Each model is trained by the recipe that its runs take. Where the folds are worked out, ``[compute]`` says.
+    """
+    jobs: list[walk.FoldJob] = []
+    for model in models:
+        settings, _ = choose(home.model(model), home.registry.recipe(model))
+        jobs += walk.plan_folds(
+            model,
             settings,
             task=tasks[settings.task],
             tables=home.lake.table,
-            champion=champion,
+            champion=home.registry.champion(model),
             folds=folds,
-            progress=progress,
         )
+    judged = []
+    with open_fanout(home.settings.compute) as fanout:
+        for one in fanout.map(_judge_fold, [_InHome(home.settings.home, job) for job in jobs]):
+            judged.append(one)
+            yield len(judged)
+    yield {
+        model: walk.sum_up(
+            [job for job in jobs if job.model == model],
+            [one for job, one in zip(jobs, judged, strict=True) if job.model == model],
+        )
+        for model in models
+    }
+
+
+def search(
+    home: Home,
+    model: str,
+    *,
+    trials: int,
+    seconds: float | None = None,
+    fixed: tuple[str, ...] = (),
+    collect: bool = True,
+    now: Callable[[], datetime] = utc_now,
+    tasks: Mapping[str, Task[Any, Any, Any]] = TASKS,
+) -> Iterator[searching.Trial | searching.Found]:
+    """Look for a better recipe of a model and keep it; yields each trial, then the result.
+
+    `fixed` keys stay as they are declared; at most `seconds` are spent, beside those of the declared recipe.
+    """
+    settings = home.model(model)
+    if collect:
+        _bring(home, sources_of(home, settings.table), now=now)
+    chosen, _ = choose(settings, before := home.registry.recipe(model))
+    known = before.changes if before is not None and chosen is not settings else {}
+    plan = searching.Plan(model, settings, trials, seconds, fixed, known)
+    with open_fanout(home.settings.compute) as fanout:
+
+        def judge(jobs: Sequence[searching.TrialJob]) -> Iterator[Losses | searching.Impossible]:
+            return fanout.map(_judge_trial, [_InHome(home.settings.home, job) for job in jobs])
+
+        task = tasks[settings.task]
+        for told in searching.search(plan, task=task, tables=home.lake.table, judge=judge, width=fanout.width):
+            if isinstance(told, searching.Found):
+                home.registry.save_recipe(
+                    FoundRecipe(model, now(), told.changes, digest(settings), told.seen_until, told.facts)
+                )
+            yield told
 
 
 def live_through(
@@ -170,24 +223,46 @@ def find_drift(
 ) -> drift.DriftReport:
     """Whether the champion's inputs or losses are unlike those of its training, as of `known_at` where it is given."""
     settings = home.model(model)
-    with _champion_files(home, model) as champion:
-        if champion is None:
-            raise NotReady(
-                f"{model!r} has no champion yet", where=f"model {model}", do=f"run `springtide retrain {model}`"
-            )
+    champion = home.registry.champion(model)
+    if champion is None:
+        raise NotReady(f"{model!r} has no champion yet", where=f"model {model}", do=f"run `springtide retrain {model}`")
+    with tempfile.TemporaryDirectory(prefix="springtide-") as folder:
+        files = home.registry.fetch(champion, Path(folder))
         return drift.find_drift(
-            settings, task=tasks[settings.task], tables=home.lake.table, champion=champion, known_at=known_at
+            settings, task=tasks[settings.task], tables=home.lake.table, champion=(champion, files), known_at=known_at
         )
 
 
-@contextmanager
-def _champion_files(home: Home, model: str) -> Iterator[tuple[Version, Path] | None]:
-    champion = home.registry.champion(model)
-    if champion is None:
-        yield None
-        return
+@dataclass(frozen=True, slots=True)
+class _InHome(Generic[Job]):
+    """A job, and where the tables and files that it needs are."""
+
+    place: words.Home
+    job: Job
+
+    def __str__(self) -> str:
+        return str(self.job)
+
+    def open(self) -> Home:
+        """The home, wherever the job is done."""
+        return open_home(words.Settings(home=self.place))
+
+
+def _judge_fold(asked: _InHome[walk.FoldJob]) -> walk.JudgedFold:
+    home, job = asked.open(), asked.job
     with tempfile.TemporaryDirectory(prefix="springtide-") as folder:
-        yield champion, home.registry.fetch(champion, Path(folder))
+        champion = None if job.champion is None else home.registry.fetch(job.champion, Path(folder))
+        return walk.judge_fold(job, tables=home.lake.table, champion=champion)
+
+
+def _judge_trial(asked: _InHome[searching.TrialJob]) -> Losses | searching.Impossible:
+    return searching.judge_trial(asked.job, tables=asked.open().lake.table)
+
+
+def _bring(home: Home, sources: Sequence[str], *, now: Callable[[], datetime]) -> dict[str, Any]:
+    """New rows of some sources."""
+    brought = [ingest(home, source, now=now, told=lambda _brought, _done: None) for source in sources]
+    return {one.source: _counts(one) for one in brought}
 
 
 def _counts(brought: Brought) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from springtide.domain.errors import SettingsError
 from springtide.domain.units import parse_span
 
 if TYPE_CHECKING:
+    from springtide.app.home import Home
     from springtide.pipeline.backtest import Backtest
     from springtide.pipeline.life import Life
 
@@ -33,11 +34,13 @@ __all__ = ["command"]
 
 
 WINDOWS = 4
+SHOWN_MODELS = 3  # beside the bar
 SHOWN_METRICS = 3  # in the table; all of them with --json
 
 
 @click.command("backtest")
-@click.argument("model")
+@click.argument("models", metavar="MODEL...", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All models of springtide.toml.")
 @click.option("--windows", type=click.IntRange(min=1), help=f"Folds of the judging span.  [default: {WINDOWS}]")
 @click.option("--retrain-every", metavar="SPAN", help="Replay MODEL's life instead, retrained so often: 1d, 7d.")
 @click.option(
@@ -51,37 +54,70 @@ SHOWN_METRICS = 3  # in the table; all of them with --json
 @click.option("--by-series", is_flag=True, help="Also print each series' gain and p-value.")
 @json_option
 @click.pass_obj
-def command(config: Path, /, *, model: str, windows: int | None, by_series: bool, as_json: bool, **replay: Any) -> None:
-    """Train MODEL anew before each fold of its judging span, and judge it beside champion and baselines.
+def command(
+    config: Path,
+    /,
+    *,
+    models: tuple[str, ...],
+    everything: bool,
+    windows: int | None,
+    by_series: bool,
+    as_json: bool,
+    **replay: Any,
+) -> None:
+    """Train each MODEL anew before each fold of its judging span, and judge it beside champion and baselines.
 
     With --retrain-every the whole loop is replayed: train, judge, promote or keep, and serve until the next time.
     """
     _check(windows, **replay)
     home = open_config(config)
-    home.model(model)
+    models = _chosen(home, models, everything=everything)
     if replay["retrain_every"]:
+        if len(models) > 1:
+            raise SettingsError(
+                f"a replay is of one model, not of {len(models)}", where="springtide backtest", do="name one model"
+            )
         every = parse_span(replay["retrain_every"])
         since, until = (moment and moment.replace(tzinfo=UTC) for moment in (replay["since"], replay["until"]))
-        life = follow(home, model, every=every, since=since, until=until, publish=replay["publish"])
+        life = follow(home, models[0], every=every, since=since, until=until, publish=replay["publish"])
         print_json(life) if as_json else print_life(life, by_series=by_series)
         if replay["plot"]:
             _draw(life, replay["plot"])
         return
-    windows = windows or WINDOWS
-    result = None
-    with progress_bar(f"backtest {model}", counted=windows) as advance:
+    results = _walk(home, models, windows or WINDOWS)
+    if as_json:
+        print_json(results if everything or len(models) > 1 else results[models[0]])
+        return
+    for model, result in results.items():
+        _print(model, result, by_series=by_series)
+
+
+def _chosen(home: Home, models: tuple[str, ...], *, everything: bool) -> tuple[str, ...]:
+    """The models to look at, each once; a wrong name is refused before torch is imported."""
+    if everything == bool(models):
+        raise SettingsError(
+            "name the models to look at, or all of them",
+            where="springtide backtest",
+            do=f"known: {', '.join(sorted(home.settings.models)) or 'none yet'}; or --all",
+        )
+    chosen = tuple(dict.fromkeys(models or sorted(home.settings.models)))
+    for model in chosen:
+        home.model(model)
+    return chosen
+
+
+def _walk(home: Home, models: tuple[str, ...], windows: int) -> dict[str, Backtest]:
+    total = windows * len(models)
+    results: dict[str, Backtest] = {}
+    with progress_bar(f"backtest {', '.join(models[:SHOWN_MODELS])}", counted=total) as advance:
         from springtide.app.worker import backtest  # noqa: PLC0415 # torch costs 1.5 s: the bar stands before that
 
-        for finished in backtest(home, model, folds=windows, progress=lambda _advance: None):
+        for finished in backtest(home, *models, folds=windows):
             if isinstance(finished, int):
-                advance(finished, f"window {finished} of {windows}")
+                advance(finished, f"window {finished} of {total}")
             else:
-                result = finished
-    assert result is not None  # the walk ends with its result
-    if as_json:
-        print_json(result)
-    else:
-        _print(result, by_series=by_series)
+                results = finished
+    return results
 
 
 def _check(windows: int | None, *, retrain_every: str | None, plot: Path | None, **others: Any) -> None:
@@ -114,7 +150,7 @@ def _draw(life: Life, path: Path) -> None:
     click.echo(f"wrote {path}", err=True)
 
 
-def _print(result: Backtest, *, by_series: bool) -> None:
+def _print(model: str, result: Backtest, *, by_series: bool) -> None:
     metrics = list(result.standings[0].metrics)[:SHOWN_METRICS]
     rows = []
     for one in sorted(result.standings, key=lambda standing: standing.loss):
@@ -133,7 +169,7 @@ def _print(result: Backtest, *, by_series: bool) -> None:
         )
     columns = ("rival", "items", "loss", "model's gain", "p", "mcs p", *metrics)
     first, last = result.folds[0][0], result.folds[-1][1]
-    title = f"{result.loss_name}, {len(result.folds)} windows from {short_time(first)} to {short_time(last)}"
+    title = f"{model}: {result.loss_name}, {len(result.folds)} windows from {short_time(first)} to {short_time(last)}"
     print_table(title, columns, rows, numbers=columns[1:])
     if by_series:
         _print_series(result)

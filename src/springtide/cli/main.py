@@ -95,7 +95,8 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         group.main(args=args, prog_name="springtide", standalone_mode=False)
     except SpringtideError as error:
-        click.echo(f"{type(error).__name__}: {error}", err=True)
+        notes = [f"  {note}" for note in getattr(error, "__notes__", ())]
+        click.echo("\n".join([f"{type(error).__name__}: {error}", *notes]), err=True)
         sys.exit(1)
     except click.Abort:
         click.echo("stopped; nothing half-done is kept", err=True)

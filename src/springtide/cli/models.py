@@ -9,6 +9,7 @@ import click
 from springtide.app.answers import Answers
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, short_time
+from springtide.pipeline.recipes import choose
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,7 @@ def command(config: Path, *, as_json: bool) -> None:
     facts = []
     for name in names:
         settings, champion = home.settings.models.get(name), home.registry.champion(name)
+        origin = choose(settings, home.registry.recipe(name))[1] if settings else None
         facts.append(
             {
                 "model": name,
@@ -36,6 +38,8 @@ def command(config: Path, *, as_json: bool) -> None:
                 "expires_at": cards[name]["expires_at"] if settings else None,
                 "task": settings.task if settings else "not in springtide.toml",
                 "table": settings.table if settings else None,
+                "recipe": origin.recipe if origin else None,
+                "recipe_reason": origin.reason if origin else None,
                 "versions": len(home.registry.versions(name)) if name in home.registry.models() else 0,
                 "champion": champion.number if champion else None,
                 "since": champion.manifest.created if champion else None,
@@ -50,8 +54,9 @@ def command(config: Path, *, as_json: bool) -> None:
         (
             *(one[key] for key in ("model", "state", "task", "table", "versions", "champion")),
             *(short_time(one[key]) for key in ("since", "learned_until", "expires_at")),
+            one["recipe"],
         )
         for one in facts
     ]
-    columns = ("model", "state", "task", "table", "versions", "champion", "made", "learned until", "expires")
+    columns = ("model", "state", "task", "table", "versions", "champion", "made", "learned until", "expires", "recipe")
     print_table("models", columns, rows)

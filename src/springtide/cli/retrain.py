@@ -11,15 +11,19 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from springtide.app.queue import anyone_works, submit
 from springtide.cli.following import follow_to_the_end
 from springtide.cli.opening import open_config
-from springtide.cli.saying import json_option, percent, print_json, print_table, stderr
+from springtide.cli.saying import json_option, percent, print_json, print_table, progress_bar, short_time, stderr
+from springtide.domain.errors import SettingsError
+from springtide.domain.units import parse_span
 from springtide.pipeline.retraining import outcome_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from springtide.app.home import Home
     from springtide.domain.run import Step
     from springtide.domain.verdict import Verdict
     from springtide.pipeline.retraining import Outcome
+    from springtide.pipeline.search import Found
     from springtide.tasks.seam import Advance
 
 __all__ = ["command", "print_outcome", "run_with_progress"]
@@ -28,6 +32,7 @@ __all__ = ["command", "print_outcome", "run_with_progress"]
 UNTIL = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ")
 REASONS = ("by hand",)
 BY_HAND = 10  # priority: somebody waits for it
+SHOWN_TRIALS = 10
 SHOWN_METRICS = 3  # in the table; all of them with --json
 
 
@@ -38,23 +43,48 @@ SHOWN_METRICS = 3  # in the table; all of them with --json
 )
 @click.option("--no-collect", is_flag=True, help="Do not ask the sources for new rows first.")
 @click.option("--detach", is_flag=True, help="Only ask for the run; a worker does it.")
+@click.option("--search", type=click.IntRange(min=2), metavar="N", help="Look for a better recipe first: try N.")
+@click.option("--search-budget", metavar="SPAN", help="Most time of the search: 10m, 2h.")
+@click.option("--fix", "fixed", multiple=True, metavar="KEY", help="A key that the search leaves as it is declared.")
+@click.option("--declared", is_flag=True, help="Forget what an earlier search has found.")
 @json_option
 @click.pass_obj
-def command(config: Path, *, model: str, until: datetime | None, no_collect: bool, detach: bool, as_json: bool) -> None:
+def command(
+    config: Path,
+    /,
+    *,
+    model: str,
+    until: datetime | None,
+    no_collect: bool,
+    detach: bool,
+    declared: bool,
+    as_json: bool,
+    **look: Any,
+) -> None:
     """Train a challenger for MODEL, judge it, and promote it if it is better.
 
     A worker does it where one lives, and goes on with it whatever dies; else it is done here.
+
+    With --search recipes are tried here, on history before the judging span. What is found is used from then on,
+    until MODEL is searched for again or its section of springtide.toml changes.
     """
+    more = bool(look["search_budget"] or look["fixed"])
+    _check(look["search"], declared=declared, detach=detach, until=until, more=more)
     home = open_config(config)
     home.model(model)  # a wrong name is refused before torch is imported
-    asked: dict[str, Any] = {
-        "until": None if until is None else until.replace(tzinfo=UTC),
-        "collect": not no_collect,
-    }
+    if declared:
+        home.registry.forget_recipe(model)
+    asked: dict[str, Any] = {"until": None if until is None else until.replace(tzinfo=UTC), "collect": not no_collect}
     if detach:
         run = submit(home, model, reasons=REASONS, priority=BY_HAND, **asked)
         print_json(run) if as_json else click.echo(f"run {run.id} is {run.state}: {', '.join(run.reasons)}")
         return
+    found = None
+    if look["search"]:
+        found = search_with_progress(home, model, collect=asked["collect"], **look)
+        asked["collect"] = False  # the search has just done it
+        if not as_json:
+            print_search(found)
     if anyone_works(home):
         run = submit(home, model, reasons=REASONS, priority=BY_HAND, **asked)
         with _Bars() as bars:
@@ -62,9 +92,25 @@ def command(config: Path, *, model: str, until: datetime | None, no_collect: boo
     else:
         outcome = run_with_progress(home, model, **asked)
     if as_json:
-        print_json(_facts(outcome))
+        print_json(_facts(outcome) | ({} if found is None else {"search": found}))
     else:
         print_outcome(outcome)
+
+
+def _check(search: int | None, *, declared: bool, detach: bool, until: datetime | None, more: bool) -> None:
+    """Refuse options that do not go together."""
+    if search is None and more:
+        raise SettingsError(
+            "--search-budget and --fix belong to a search", where="springtide retrain", do="add --search 30"
+        )
+    others = {"--declared": declared, "--detach": detach, "--until": until}
+    wrong = [option for option, given in others.items() if given]
+    if search is not None and wrong:
+        raise SettingsError(
+            f"--search and {' and '.join(wrong)} do not go together",
+            where="springtide retrain",
+            do="leave one of them out",
+        )
 
 
 def run_with_progress(home: Any, model: str, **options: Any) -> Outcome:
@@ -73,6 +119,53 @@ def run_with_progress(home: Any, model: str, **options: Any) -> Outcome:
         from springtide.app.worker import retrain  # noqa: PLC0415 # torch costs 1.5 s: the bar stands before that
 
         return retrain(home, model, reporter=bars, **options)
+
+
+def search_with_progress(
+    home: Home, model: str, *, search: int, search_budget: str | None, fixed: tuple[str, ...], collect: bool
+) -> Found:
+    """Try recipes with a bar on a terminal."""
+    seconds = None if search_budget is None else parse_span(search_budget).total_seconds()
+    console = stderr()
+    with progress_bar(f"search {model}", counted=search) as advance:
+        from springtide.app import worker  # noqa: PLC0415 # torch costs 1.5 s: the bar stands before that
+        from springtide.pipeline.search import Found  # noqa: PLC0415 # comes with it
+
+        gains = [0.0]
+        for told in worker.search(home, model, trials=search, seconds=seconds, fixed=fixed, collect=collect):
+            if isinstance(told, Found):
+                return told
+            gains.append(told.gain or 0.0)
+            advance(len(gains) - 1, f"best gain {percent(max(gains))}")
+            if not console.is_terminal:
+                loss = "" if told.loss is None else f", loss {told.loss:.5g}"
+                console.print(f"trial {told.number:<3} {told.seconds:6.1f} s  {told.state}{loss}")
+    raise AssertionError("a search ends with its result")
+
+
+def print_search(found: Found) -> None:
+    """The best trials, and what came of them."""
+    tried = sorted(found.trials, key=lambda trial: (trial.gain is None and trial.number > 0, -(trial.gain or 0.0)))
+    rows = [
+        (
+            trial.number,
+            "as declared" if not trial.changes else ", ".join(f"{key} {value}" for key, value in trial.changes.items()),
+            f"{trial.state}: {trial.note}" if trial.note else trial.state,
+            trial.folds,
+            "" if trial.loss is None else f"{trial.loss:.5g}",
+            "" if trial.gain is None else percent(trial.gain),
+            "" if trial.p_value is None else f"{trial.p_value:.3g}",
+            f"{trial.seconds:.0f}",
+        )
+        for trial in tried[:SHOWN_TRIALS]
+    ]
+    columns = ("trial", "recipe", "state", "windows", "loss", "gain", "p", "seconds")
+    first, last = found.folds[0][0], found.folds[-1][1]
+    title = f"{found.loss_name}, {len(found.folds)} windows from {short_time(first)} to {short_time(last)}"
+    print_table(title, columns, rows, numbers=("trial", *columns[3:]))
+    if len(tried) > SHOWN_TRIALS:
+        click.echo(f"and {len(tried) - SHOWN_TRIALS} more")
+    click.secho(f"{len(tried)} trials in {found.seconds:.0f} s: {found.reason}", bold=True)
 
 
 def print_outcome(outcome: Outcome) -> None:

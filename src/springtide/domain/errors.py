@@ -12,11 +12,13 @@ SpringtideError                what, where, do; the HTTP status is on the class
 ├── ModelRefused         409   a model file that is broken or does not reproduce its own answers
 ├── StoreFailed          507   the disk or the object store could not take or give bytes
 ├── NotReady             503   nothing to answer with yet
+├── ComputeFailed        503   a machine that was to do a task is not there
 └── Expired              503   a model or its rows are too old to answer from
 """
 
 from __future__ import annotations
 
+import copyreg
 import difflib
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BadRows",
     "CallsUsedUp",
+    "ComputeFailed",
     "Conflict",
     "Expired",
     "Leak",
@@ -50,6 +53,10 @@ class SpringtideError(Exception):
     def __init__(self, what: str, *, where: str, do: str) -> None:
         super().__init__(f"{what}\n  where: {where}\n  do: {do}")
         self.what, self.where, self.do = what, where, do
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Errors come back from other processes whole, whatever their constructors ask for."""
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined] # typeshed has no name for it
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -119,6 +126,12 @@ class StoreFailed(SpringtideError):
 
 class NotReady(SpringtideError):
     """Nothing to answer with yet."""
+
+    status = 503
+
+
+class ComputeFailed(SpringtideError):
+    """A machine that was to do a task is not there."""
 
     status = 503
 

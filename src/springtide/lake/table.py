@@ -320,9 +320,9 @@ class Table:
                 do="the table was replaced or its files were changed: bring back the old files, or train a new run",
             )
 
-    def series(self, which: Filter) -> tuple[str, ...]:
-        """The series that have rows in the newest version, of those that `which` names, in its span; sorted."""
-        delta = self._at(None)
+    def series(self, which: Filter, version: int | None = None) -> tuple[str, ...]:
+        """The series that have rows in a version (the newest), of those that `which` names, in its span; sorted."""
+        delta = self._at(version)
         with store_failures(self.where):
             names = self._scan(delta).filter(*_conditions(which)).select(pl.col(SERIES).unique().sort()).collect()
         return tuple(names[SERIES])

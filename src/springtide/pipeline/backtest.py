@@ -17,7 +17,7 @@ from springtide.pipeline.gathering import RESOLUTION, gather
 from springtide.tasks.seam import Budget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -27,9 +27,20 @@ if TYPE_CHECKING:
     from springtide.evaluation.splits import Fold
     from springtide.lake.table import Table
     from springtide.settings.words import Model
-    from springtide.tasks.seam import Progress, Task
+    from springtide.tasks.seam import Advance, Task
 
-__all__ = ["Backtest", "Standing", "backtest", "join"]
+__all__ = [
+    "Backtest",
+    "FoldJob",
+    "JudgedFold",
+    "Standing",
+    "fit_before",
+    "join",
+    "judge_fold",
+    "moment",
+    "plan_folds",
+    "sum_up",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,66 +70,66 @@ class Backtest:
     notes: tuple[str, ...]
 
 
-def backtest(
+@dataclass(frozen=True, slots=True)
+class FoldJob:
+    """One fold of one model: all that is needed to work it out where the tables can be opened.
+
+    `versions` pins the tables, so that every fold of a walk learns from the same rows wherever and whenever it is done.
+    """
+
+    model: str
+    settings: Model
+    task: Task[Any, Any, Any]
+    fold: Fold
+    number: int
+    folds: int
+    versions: Mapping[str, int]
+    champion: Version | None
+
+    def __str__(self) -> str:
+        return f"model {self.model}, window {self.number} of {self.folds}"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedFold:
+    """Losses of everyone on one fold, and what was left out."""
+
+    losses: Mapping[str, Losses]
+    notes: tuple[str, ...]
+
+
+def plan_folds(
+    model: str,
     settings: Model,
     *,
     task: Task[Any, Any, Any],
     tables: Callable[[str], Table],
-    champion: tuple[Version, Path] | None,
+    champion: Version | None,
     folds: int,
-    progress: Progress,
-) -> Iterator[int | Backtest]:
-    """Train from scratch before each fold and judge on it; yields the number of each finished fold, then the result.
+) -> list[FoldJob]:
+    """Cut the judging span of a model into folds; none of them needs another one.
 
     The champion takes part only in folds that begin after all it has seen.
     """
-    snapshot = gather(settings, task=task, tables=tables, known_at=None).snapshot
+    gathered = gather(settings, task=task, tables=tables, known_at=None)
     span = int(settings.gate.judge.total_seconds())
     if folds < 1 or folds > span:
         raise SettingsError(f"{folds} windows", where="backtest --windows", do="ask for at least one")
-    walks = walk_forward(last=int(snapshot.last.timestamp()), span=span, folds=folds)
-    parts: dict[str, list[Losses]] = {}
-    beside: dict[str, list[Losses]] = {}
-    notes: list[str] = []
-    for number, fold in enumerate(walks, start=1):
-        losses, said = _judge_fold(fold, settings, task=task, tables=tables, champion=champion, progress=progress)
-        notes += said
-        for name, one in losses.items():
-            parts.setdefault(name, []).append(one)
-            beside.setdefault(name, []).append(losses["model"])
-        yield number
-    joined = {name: join(one) for name, one in parts.items()}
-    whole = {name: losses for name, losses in joined.items() if len(parts[name]) == len(walks)}
-    p_values = compare_all(whole, rng=np.random.default_rng(settings.seed))
-    standings = [_standing(name, losses, join(beside[name]), p_values.get(name)) for name, losses in joined.items()]
-    yield Backtest(
-        loss_name=parts["model"][0].name,
-        folds=tuple((_moment(fold.start), _moment(fold.stop)) for fold in walks),
-        standings=tuple(standings),
-        notes=tuple(notes),
-    )
+    walks = walk_forward(last=int(gathered.snapshot.last.timestamp()), span=span, folds=folds)
+    return [
+        FoldJob(model, settings, task, fold, number, folds, gathered.versions, champion)
+        for number, fold in enumerate(walks, start=1)
+    ]
 
 
-def _judge_fold(
-    fold: Fold,
-    settings: Model,
-    *,
-    task: Task[Any, Any, Any],
-    tables: Callable[[str], Table],
-    champion: tuple[Version, Path] | None,
-    progress: Progress,
-) -> tuple[dict[str, Losses], list[str]]:
-    """Losses of everyone on one fold, and what was left out."""
-    step = timedelta(seconds=tables(settings.table).step_s or 0)
-    known_at = _moment(fold.stop) + step - RESOLUTION  # the newest row begins before the end of the fold
-    gathered = gather(settings, task=task, tables=tables, known_at=known_at)
-    prepared = task.prepare(gathered.rows, settings.recipe, judged_from=_moment(fold.start), outside=gathered.others)
-    budget = Budget(settings.budget.total_seconds(), settings.seed)
-    fitted = task.fit(prepared, start=None, budget=budget, progress=progress)
+def judge_fold(job: FoldJob, *, tables: Callable[[str], Table], champion: Path | None) -> JudgedFold:
+    """Train from scratch on what came before the fold, and judge on it; `champion` is the folder of its files."""
+    settings, task = job.settings, job.task
+    prepared, fitted, unknown = fit_before(job.fold, settings, task=task, tables=tables, versions=job.versions)
     losses = {"model": task.losses(task.predictor(fitted), prepared)}
-    notes = list(gathered.unknown)
-    if champion is not None:
-        version, folder = champion
+    notes = list(unknown)
+    if job.champion is not None and champion is not None:
+        version = job.champion
         seen = version.manifest.trained_until
         if seen is None or seen > prepared.judged_from:
             notes.append(
@@ -126,12 +137,59 @@ def _judge_fold(
             )
         else:
             try:
-                losses[version.name] = task.losses(task.load(folder), prepared)
+                losses[version.name] = task.losses(task.load(champion), prepared)
             except Conflict as other_question:
                 notes.append(f"{version.name} was left out: {other_question.what}")
     baselines = task.baselines(prepared, settings.gate.baselines)
     losses |= {name: task.losses(rival, prepared) for name, rival in baselines.items()}
-    return losses, notes
+    return JudgedFold(losses, tuple(notes))
+
+
+def fit_before(
+    fold: Fold,
+    settings: Model,
+    *,
+    task: Task[Any, Any, Any],
+    tables: Callable[[str], Table],
+    versions: Mapping[str, int],
+    seconds: float | None = None,
+) -> tuple[Any, Any, tuple[str, ...]]:
+    """What is prepared of the rows up to the end of a fold, what is fitted to those before its start, what was not known.
+
+    `seconds` is the most that the fit may take, where that is less than the model's budget.
+    """
+    step = timedelta(seconds=tables(settings.table).step_s or 0)
+    known_at = moment(fold.stop) + step - RESOLUTION  # the newest row begins before the end of the fold
+    gathered = gather(settings, task=task, tables=tables, known_at=known_at, versions=versions)
+    prepared = task.prepare(gathered.rows, settings.recipe, judged_from=moment(fold.start), outside=gathered.others)
+    budget = settings.budget.total_seconds()
+    most = budget if seconds is None else min(budget, seconds)
+    fitted = task.fit(prepared, start=None, budget=Budget(most, settings.seed), progress=_ignore)
+    return prepared, fitted, gathered.unknown
+
+
+def sum_up(jobs: Sequence[FoldJob], judged: Sequence[JudgedFold]) -> Backtest:
+    """The folds of one model as one result."""
+    parts: dict[str, list[Losses]] = {}
+    beside: dict[str, list[Losses]] = {}
+    for one in judged:
+        for name, losses in one.losses.items():
+            parts.setdefault(name, []).append(losses)
+            beside.setdefault(name, []).append(one.losses["model"])
+    joined = {name: join(one) for name, one in parts.items()}
+    whole = {name: losses for name, losses in joined.items() if len(parts[name]) == len(jobs)}
+    p_values = compare_all(whole, rng=np.random.default_rng(jobs[0].settings.seed))
+    standings = [_standing(name, losses, join(beside[name]), p_values.get(name)) for name, losses in joined.items()]
+    return Backtest(
+        loss_name=parts["model"][0].name,
+        folds=tuple((moment(job.fold.start), moment(job.fold.stop)) for job in jobs),
+        standings=tuple(standings),
+        notes=tuple(note for one in judged for note in one.notes),
+    )
+
+
+def _ignore(advance: Advance) -> None:
+    """Nobody waits for the single steps of a fold."""
 
 
 def _standing(name: str, losses: Losses, model: Losses, p_value: float | None) -> Standing:
@@ -181,5 +239,6 @@ def _mean(values: NDArray[np.float64], weights: NDArray[np.float64], *, squared:
     return float(np.average(values, weights=weights))
 
 
-def _moment(seconds: int) -> datetime:
+def moment(seconds: int) -> datetime:
+    """UTC."""
     return datetime.fromtimestamp(seconds, tz=UTC)

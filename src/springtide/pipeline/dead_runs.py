@@ -43,7 +43,7 @@ def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetim
 
 def is_gone(process: str | None) -> bool:
     """Whether a process of this host is no more; of other hosts nothing is known."""
-    if not process or process == this_process():
+    if process == this_process():
         return True
     host, _, number = (process or "").rpartition(":")
     if host != socket.gethostname():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -40,13 +41,24 @@ class Gathered:
     others: Mapping[str, pl.LazyFrame]
     unknown: tuple[str, ...] = ()
 
+    @property
+    def versions(self) -> dict[str, int]:
+        """The version of every table that was read."""
+        return {one.table: one.version for one in (self.snapshot, *self.outside.values())}
+
 
 def gather(
-    settings: Model, *, task: Task[Any, Any, Any], tables: Callable[[str], Table], known_at: datetime | None
+    settings: Model,
+    *,
+    task: Task[Any, Any, Any],
+    tables: Callable[[str], Table],
+    known_at: datetime | None,
+    versions: Mapping[str, int] = MappingProxyType({}),
 ) -> Gathered:
     """Fix what a run learns from; nothing that was not known at `known_at` where it is given.
 
-    Tables outside the model's own may begin later than that: what is read of them is not known then, and no error.
+    Tables outside the model's own may begin later than that: what is read of them is not known then, and no error. Tables
+    that `versions` names are read as they were at that version, all others as they are now.
 
     Raises
     ------
@@ -57,26 +69,26 @@ def gather(
     """
     table = tables(settings.table)
     until = None if known_at is None else end_of_known(known_at, table.step_s)
-    snapshot = table.snapshot(task.rows(settings.recipe, until=until))
+    snapshot = table.snapshot(task.rows(settings.recipe, until=until), versions.get(settings.table))
     outside, others, unknown = {}, {}, []
     for name, which in task.outside(settings.recipe).items():
-        other = tables(name)
-        known, missing = _known(other, replace(which, end=known_at))
+        other, version = tables(name), versions.get(name)
+        known, missing = _known(other, replace(which, end=known_at), version)
         if missing:
             unknown.append(f"table {name}: no row of {', '.join(missing)} was known by {known_at:%Y-%m-%d %H:%M}")
         if known is None:
             others[name] = other.scan().clear()
         else:
-            outside[name] = other.snapshot(known)
+            outside[name] = other.snapshot(known, version)
             others[name] = other.rows(outside[name])
     return Gathered(snapshot, table.rows(snapshot), outside, others, tuple(unknown))
 
 
-def _known(table: Table, which: Filter) -> tuple[Filter | None, tuple[str, ...]]:
+def _known(table: Table, which: Filter, version: int | None) -> tuple[Filter | None, tuple[str, ...]]:
     """`which` without the series that begin only after its end, and those; None where no series is left."""
     if which.end is None:
         return which, ()
-    begun, ever = table.series(which), table.series(replace(which, end=None))
+    begun, ever = table.series(which, version), table.series(replace(which, end=None), version)
     missing = sorted(set(which.series) - set(begun))
     if not ever or not set(missing) <= set(ever) or (begun and not missing):
         return which, ()  # all is there; or is not at any time, and the snapshot says so

@@ -15,6 +15,7 @@ from springtide.domain.model import Manifest
 from springtide.domain.units import format_span
 from springtide.pipeline.gathering import Gathered, gather, gather_again, snapshot_facts, snapshots_from
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
+from springtide.pipeline.recipes import DECLARED, Origin
 from springtide.registry.wire import verdict_from
 from springtide.tasks.seam import Budget, Exported
 
@@ -45,6 +46,7 @@ class Order:
     reasons: tuple[str, ...]
     code: str
     until: datetime | None = None  # learn and judge from what was known at this time; from all rows when None
+    origin: Origin = DECLARED  # of the recipe in `settings`
 
 
 class Files(Protocol):
@@ -147,6 +149,7 @@ class Steps:
     def _prepared(self) -> Prepared:
         champion = self._champion[0] if self._champion else None
         start = judging_start(self._gathered.snapshot, self.order.settings.gate, champion)
+        _check_not_searched(self.order.origin, start)
         prepared: Prepared = self.task.prepare(
             self._gathered.rows, self.order.settings.recipe, judged_from=start, outside=self._gathered.others
         )
@@ -202,6 +205,7 @@ class Steps:
     def _prepare(self, result: dict[str, Any], now: datetime) -> None:
         prepared = self._prepared
         self._check_age(prepared, now)
+        result.update(self.order.origin.facts)
         result.update(prepared.facts)
         result.update(trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat())
         known = self._baselines  # here: a mistyped name must not cost a training
@@ -325,6 +329,17 @@ def write_manifest(manifest: Manifest, folder: Path) -> Manifest:
     text = msgspec.json.encode(replace(manifest, files=files))
     (folder / MANIFEST).write_bytes(msgspec.json.format(text, indent=2))
     return replace(manifest, files={**files, MANIFEST: ""})  # the registry fills in the digest of this one
+
+
+def _check_not_searched(origin: Origin, judged_from: datetime) -> None:
+    """Refuse a recipe that was chosen by what it is to be judged on."""
+    if origin.seen_until is not None and origin.seen_until > judged_from:
+        raise Leak(
+            f"the recipe was found by a search that has looked at rows until {origin.seen_until:%Y-%m-%d %H:%M}, "
+            f"and judging begins at {judged_from:%Y-%m-%d %H:%M}",
+            where="step prepare",
+            do="search again, or forget what was found: springtide retrain MODEL --declared",
+        )
 
 
 def _check_apart(prepared: Prepared) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import calls, events, journal, outbox, queue, runs, triggers, versions, workers
+from springtide.registry import calls, events, journal, outbox, queue, recipes, runs, triggers, versions, workers
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from springtide.domain.model import Manifest, Version
     from springtide.domain.notice import Delivery, Notice
+    from springtide.domain.recipe import FoundRecipe
     from springtide.domain.run import Event, Run, Worker
     from springtide.domain.trigger import TriggerState
     from springtide.domain.verdict import Verdict
@@ -384,6 +385,23 @@ class Registry:
         """The version of a lake table that the newest run of each model saw."""
         with reading(self._engine) as connection:
             return triggers.newest_snapshots(connection, table)
+
+    # Recipes
+
+    def save_recipe(self, recipe: FoundRecipe) -> None:
+        """Keep what a search has found, in place of what an earlier one had."""
+        with writing(self._engine) as connection:
+            recipes.save(connection, recipe)
+
+    def recipe(self, model: str) -> FoundRecipe | None:
+        """What the newest search of a model has found, if there was one."""
+        with reading(self._engine) as connection:
+            return recipes.find(connection, model)
+
+    def forget_recipe(self, model: str) -> bool:
+        """Remove what was found for a model; says whether there was anything."""
+        with writing(self._engine) as connection:
+            return recipes.forget(connection, model)
 
     # Calls
 

@@ -18,6 +18,7 @@ __all__ = [
     "OFF",
     "Age",
     "CoinGeckoSource",
+    "Compute",
     "Drift",
     "ExchangeSource",
     "Expires",
@@ -386,10 +387,29 @@ class Notify(_Section):
         return self
 
 
+class Compute(_Section):
+    """Where backtests and searches are worked out."""
+
+    executor: Annotated[
+        Literal["local", "ray"], Field(description="local: in this process; ray: on the cores that Ray has.")
+    ] = "local"
+    address: Annotated[
+        str | None,
+        Field(description="Of a Ray cluster (host:6379, ray://host:10001); a Ray of our own when not given."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check_that_the_address_is_used(self) -> Compute:
+        if self.address is not None and self.executor != "ray":
+            raise SettingsError("an address is for Ray", where="[compute]", do='write executor = "ray" too')
+        return self
+
+
 class Settings(_Section):
     """All of springtide.toml."""
 
     home: Home = Home()
+    compute: Compute = Compute()
     serve: Serve = Serve()
     notify: Notify = Notify()
     sources: dict[str, Source] = {}

@@ -21,13 +21,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Advance",
+    "Between",
     "Budget",
     "Checkpoint",
+    "Choice",
     "Circumstances",
     "Codec",
     "Encoded",
     "Exported",
     "Fitted",
+    "OneOf",
     "Prepared",
     "Progress",
     "Task",
@@ -97,6 +100,24 @@ class Fitted(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """A key of a recipe that has one of some values: text, numbers, truth values."""
+
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """A key of a recipe that is a number between two others, both included."""
+
+    low: float
+    high: float
+    logarithmic: bool = False  # as likely to be within a factor of two anywhere
+
+
+Choice = OneOf | Between
+
 P = TypeVar("P", bound=Prepared)
 F = TypeVar("F", bound=Fitted)
 R = TypeVar("R")
@@ -147,6 +168,12 @@ class Task(Protocol[P, F, R]):
 
     def outside(self, recipe: Any) -> Mapping[str, Filter]:
         """Which rows of which other tables, by name."""
+
+    def space(self, recipe: Any) -> Mapping[str, Choice]:
+        """What a search may choose, key by key; the recipe's own values are among them.
+
+        No key decides which rows a run needs, or which question is answered.
+        """
 
     def prepare(
         self,

@@ -16,7 +16,7 @@ from springtide.domain.model import Manifest, Version
 from springtide.domain.rows import Filter
 from springtide.domain.verdict import Verdict
 from springtide.lake.tables import Lake
-from springtide.pipeline.backtest import Backtest, backtest
+from springtide.pipeline.backtest import Backtest, judge_fold, plan_folds, sum_up
 from springtide.settings.words import Gate, Model
 from springtide.tasks.seam import Budget
 
@@ -55,29 +55,26 @@ def table(tmp_path: Path) -> Table:
     return found
 
 
-def walk(table: Table, *, folds: int, task: Any = TASK, champion: Any = None) -> tuple[list[int], Backtest]:
-    *numbers, result = backtest(
-        SETTINGS, task=task, tables=lambda _name: table, champion=champion, folds=folds, progress=lambda _advance: None
-    )
-    assert isinstance(result, Backtest)
-    return [number for number in numbers if isinstance(number, int)], result
+def walk(
+    table: Table, *, folds: int, task: Any = TASK, champion: Any = (None, None), settings: Model = SETTINGS
+) -> Backtest:
+    version, folder = champion
+    jobs = plan_folds("m", settings, task=task, tables=lambda _name: table, champion=version, folds=folds)
+    assert [job.number for job in jobs] == list(range(1, folds + 1))
+    return sum_up(jobs, [judge_fold(job, tables=lambda _name: table, champion=folder) for job in jobs])
 
 
 def test_the_folds_follow_each_other_and_end_with_the_table(table: Table) -> None:
-    numbers, result = walk(table, folds=4)
-    assert numbers == [1, 2, 3, 4]
+    result = walk(table, folds=4)
     last = START + timedelta(hours=HOURS - 1)
     edges = [last - timedelta(hours=25 * back) for back in (4, 3, 2, 1, 0)]
     assert result.folds == tuple(itertools.pairwise(edges))
 
 
 def test_a_costly_baseline_that_the_gate_names_takes_part(table: Table) -> None:
-    assert "median" not in {standing.name for standing in walk(table, folds=1)[1].standings}
+    assert "median" not in {standing.name for standing in walk(table, folds=1).standings}
     asked = SETTINGS.model_copy(update={"gate": GATE.model_copy(update={"baselines": ("median",)})})
-    *_, result = backtest(
-        asked, task=TASK, tables=lambda _name: table, champion=None, folds=1, progress=lambda _advance: None
-    )
-    assert isinstance(result, Backtest)
+    result = walk(table, folds=1, settings=asked)
     assert "median" in {standing.name for standing in result.standings}
 
 
@@ -89,15 +86,26 @@ def test_nothing_of_a_fold_or_after_it_is_seen_in_its_training(table: Table) -> 
             seen.append(prepared)
             return super().fit(prepared, **how)
 
-    _, result = walk(table, folds=4, task=Watched())
+    result = walk(table, folds=4, task=Watched())
     for (start, stop), split in zip(result.folds, seen, strict=True):
         assert split.trained_until <= start < split.judged_from
         assert split.seconds.max() < stop.timestamp()
     assert [len(split.seconds) for split in seen] == sorted(len(split.seconds) for split in seen)
 
 
+def test_rows_that_come_while_folds_are_worked_out_change_none_of_them(table: Table) -> None:
+    plan = {"task": TASK, "tables": lambda _name: table, "champion": None, "folds": 2}
+    jobs = plan_folds("m", SETTINGS, **plan)
+    before = sum_up(jobs, [judge_fold(job, tables=lambda _name: table, champion=None) for job in jobs])
+    late = table.scan().collect().with_columns(target=pl.col("target") + 100.0)
+    table.write(late)
+    after = sum_up(jobs, [judge_fold(job, tables=lambda _name: table, champion=None) for job in jobs])
+    assert after == before
+    assert plan_folds("m", SETTINGS, **plan)[0].versions != jobs[0].versions
+
+
 def test_model_and_rivals_are_compared_on_the_same_items(table: Table) -> None:
-    _, result = walk(table, folds=2)
+    result = walk(table, folds=2)
     standings = {one.name: one for one in result.standings}
     model, mean = standings["model"], standings["mean"]
     assert model.items == mean.items == 98  # the hour of each fold's start and that of its end are not judged
@@ -121,7 +129,7 @@ def test_a_champion_takes_part_only_in_folds_after_all_it_has_seen(table: Table,
     snapshot = table.snapshot(Filter())
     manifest = Manifest("m", "tabular", "run", START, "code", snapshot, {}, signature, {}, trained_until=middle)
     version = Version("m", 1, manifest, Verdict(True, "", "better", "loss", 1, 1.0, ()))
-    _, result = walk(table, folds=2, champion=(version, folder))
+    result = walk(table, folds=2, champion=(version, folder))
     standings = {one.name: one for one in result.standings}
     assert standings["m@1"].items == 49
     assert standings["m@1"].mcs_p_value is None  # it was not asked for all items

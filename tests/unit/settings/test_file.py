@@ -188,7 +188,7 @@ def test_settings_cannot_be_changed_after_reading(file: Path) -> None:
 MISTAKES = {
     # name: (text, line, what holds, do holds)
     "an unknown section": ('[serve]\nport = 1\n[hom]\nstore = "x"\n', 3, "'hom' is not known", "did you mean 'home'?"),
-    "a key outside of all sections": ('stor = "x"\n', 1, "'stor' is not known", "known: home"),
+    "a key outside of all sections": ('stor = "x"\n', 1, "'stor' is not known", "known: compute, home"),
     "an unknown key of home": ('[home]\nstor = "x"\n', 2, "'stor' is not known", "did you mean 'store'?"),
     "an unknown key of a source": (EXCHANGE + 'tabel = "x"\n', 5, "'tabel' is not known", "did you mean 'table'?"),
     "an unknown key of a model": (MODEL + "seeed = 3\n", 4, "'seeed' is not known", "did you mean 'seed'?"),

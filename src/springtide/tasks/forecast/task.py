@@ -24,6 +24,7 @@ from springtide.tasks.forecast.recipe import ForecastRecipe
 from springtide.tasks.forecast.regression import start_at_regression
 from springtide.tasks.forecast.scoring import score
 from springtide.tasks.forecast.seasonal_scale import has_seasons
+from springtide.tasks.forecast.space import search_space
 from springtide.tasks.forecast.surroundings import outside_rows
 from springtide.tasks.forecast.training import Fitted, learn_what_is_usual, train
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from springtide.tasks.forecast.graphs import GraphCache
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.networks.forecaster import Forecaster
-    from springtide.tasks.seam import Budget, Checkpoint, Circumstances, Exported, Progress
+    from springtide.tasks.seam import Budget, Checkpoint, Choice, Circumstances, Exported, Progress
 
 __all__ = ["ForecastTask"]
 
@@ -69,6 +70,10 @@ class ForecastTask:
     def outside(self, recipe: ForecastRecipe) -> Mapping[str, Filter]:
         """Which rows of which other tables the features need."""
         return outside_rows(recipe.features, recipe.series)
+
+    def space(self, recipe: ForecastRecipe) -> Mapping[str, Choice]:
+        """Window, network, learning rate and weight decay."""
+        return search_space(recipe)
 
     def prepare(
         self,
