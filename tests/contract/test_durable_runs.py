@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import text
 from tests import killing
 
 from springtide.app import queue
 from springtide.domain.errors import Conflict, NotFound
+from springtide.domain.run import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +24,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.run import Run
 
+OLD = Worker("", "", "0", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
 LONG = "max_steps = 100000\npatience = 100000\nbudget = '60s'"
 
 
@@ -31,15 +37,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(folder: Path) -> Iterator[Home]:
     """Models m0 and m1, one that trains for a minute, one that may use no memory and one that may take no time."""
     quick = killing.MODEL.replace("max_steps = 120", "max_steps = 20")
+    long = quick.replace("max_steps = 20\npatience = 1000\n", "").replace('budget = "60s"', LONG)
     home = killing.make_home(
         folder,
         "sqlite:///var/springtide.db",
         written=quick.format(name="m0")
         + quick.format(name="m1")
-        + quick.replace("max_steps = 20\npatience = 1000\n", "").replace('budget = "60s"', LONG).format(name="long")
+        + long.format(name="long")
         + quick.format(name="fat")
         + '[models.fat.limits]\nmemory = "150MB"\n'
-        + quick.format(name="slow")
+        + long.format(name="slow")
         + '[models.slow.limits]\ntime = "1s"\n',
     )
     yield home
@@ -138,3 +145,27 @@ def test_a_worker_that_is_told_to_stop_hands_its_run_back_and_another_goes_on(
         time.sleep(0.05)
     queue.cancel(home, run.id, by="a test")
     killing.wait_for_all(home, [run.id], patience_s=20)
+
+
+def test_a_run_that_a_release_of_another_format_had_begun_ends_with_that_reason(
+    home: Home, workers: killing.Workers
+) -> None:
+    run = queue.submit(home, "long", reasons=("by hand",))
+    began = wait_for(home, run.id, "train")
+    (worker,) = workers.processes
+    worker.send_signal(signal.SIGSTOP)  # so that it cannot notice what is done to its run
+    with home.registry.engine.begin() as connection:
+        change = (
+            "UPDATE workflow_status SET application_version = '0', executor_id = 'old/1' WHERE workflow_uuid = :run"
+        )
+        connection.execute(text(change), {"run": run.id})
+    home.registry.take_place(replace(OLD, process="elsewhere:1"), host="old", free=lambda _one: False)
+    home.registry.hand_back(replace(OLD, id="old/1", process="elsewhere:1"))
+    assert began.process is not None
+    os.killpg(int(began.process.split(":")[1]), signal.SIGKILL)
+    worker.wait(10)
+    workers.processes = [workers.start()]
+    (ended,) = killing.wait_for_all(home, [run.id], patience_s=30)
+    assert ended.state == "failed"
+    assert ended.failure is not None
+    assert "begun in format 0" in ended.failure.what

@@ -36,6 +36,7 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     words.Expires,
     words.Retrain,
     words.Drift,
+    words.Limits,
     ForecastRecipe,
 )
 INNER = {"recipe", "gate", "retrain", "expires"}  # sections of their own, or spelled out key by key

@@ -336,9 +336,23 @@ class RunWorker:
             last, since = self._heard.get(one.id, (one, now))
             self._heard[one.id] = (one, now) if one.beat != last.beat else (last, since)
             if one.id != self.me.id and (not one.process or (one.beat == last.beat and now - since > DEAD_S)):
+                self._end_runs_of_other_formats(one.id)
                 DBOS._recover_pending_workflows([one.id])  # noqa: SLF001 - the only way that checks whose they are
                 self._registry.leave_place(one)
                 del self._heard[one.id]
+
+    def _end_runs_of_other_formats(self, dead: str) -> None:
+        """A run whose steps came in another order cannot be gone on with: it ends, and says so."""
+        for left in DBOS.list_workflows(executor_id=dead, status=["PENDING", "ENQUEUED"]):
+            if left.app_version in (None, FORMAT):
+                continue
+            said = _failed(
+                f"it was begun in format {left.app_version} of runs; this release goes on only with format {FORMAT}",
+                where="the worker",
+                do="start it again; before an upgrade let workers come to the end of their runs",
+            )
+            self._end(left.workflow_id, said)
+            DBOS.cancel_workflow(left.workflow_id)
 
     def _do_duties(self) -> None:
         """Do what one worker does for all, while it is this one."""
