@@ -6,8 +6,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from springtide.domain.errors import NotFound
+from springtide.registry.wire import snapshot_from
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import polars as pl
 
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model
     from springtide.tasks.seam import Task
 
-__all__ = ["RESOLUTION", "Gathered", "end_of_known", "gather"]
+__all__ = ["RESOLUTION", "Gathered", "end_of_known", "gather", "gather_again", "snapshot_facts", "snapshots_from"]
 
 RESOLUTION = timedelta(microseconds=1)  # of the times of rows
 
@@ -52,6 +57,53 @@ def gather(
         outside[name] = other.snapshot(replace(which, end=known_at))
         others[name] = other.rows(outside[name])
     return Gathered(snapshot, table.rows(snapshot), outside, others)
+
+
+def gather_again(snapshot: Snapshot, outside: Iterable[Snapshot], *, tables: Callable[[str], Table]) -> Gathered:
+    """The very rows that an earlier run gathered, however the tables have gone on since.
+
+    Every value is read once to compare the hash.
+
+    Raises
+    ------
+    NotFound
+        If a table, a version or its files are gone.
+    Conflict
+        If a version has other rows than it had then.
+    """
+    fixed = {one.table: one for one in outside}
+    for one in (snapshot, *fixed.values()):
+        tables(one.table).verify(one)
+    others = {name: tables(name).rows(one) for name, one in fixed.items()}
+    return Gathered(snapshot, tables(snapshot.table).rows(snapshot), fixed, others)
+
+
+def snapshot_facts(gathered: Gathered) -> dict[str, Any]:
+    """The snapshots as plain JSON, for the record of a run: the model's, and by the name of the table those in `outside`."""
+    facts: dict[str, Any] = msgspec.to_builtins(gathered.snapshot)
+    if gathered.outside:
+        facts["outside"] = msgspec.to_builtins(gathered.outside)
+    return facts
+
+
+def snapshots_from(facts: Mapping[str, Any]) -> tuple[Snapshot, tuple[Snapshot, ...]]:
+    """Read what `snapshot_facts` wrote: the model's snapshot, and those of the tables outside it.
+
+    Raises
+    ------
+    NotFound
+        If the record is of a time when the filter of the rows was not written down.
+    """
+    own = {name: value for name, value in facts.items() if name != "outside"}
+    every = (own, *facts.get("outside", {}).values())
+    if not all("filter" in one for one in every):
+        raise NotFound(
+            "the record does not say which rows of the table were asked for",
+            where="step snapshot",
+            do="take the snapshot from the manifest of the version that the run made",
+        )
+    first, *others = (snapshot_from(one) for one in every)
+    return first, tuple(others)
 
 
 def end_of_known(moment: datetime, step_s: int | None) -> datetime:

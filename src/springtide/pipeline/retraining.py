@@ -15,7 +15,7 @@ from springtide.domain.errors import Leak, SettingsError, did_you_mean
 from springtide.domain.model import Manifest
 from springtide.domain.run import Run
 from springtide.pipeline.dead_runs import close_dead_runs, this_process
-from springtide.pipeline.gathering import Gathered, gather
+from springtide.pipeline.gathering import Gathered, gather, snapshot_facts
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
 from springtide.pipeline.recorder import Recorder, Reporter
 from springtide.tasks.seam import Budget
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from springtide.domain.model import JournalEntry, Version
-    from springtide.domain.rows import Snapshot
     from springtide.domain.verdict import Verdict
     from springtide.lake.table import Table
     from springtide.registry.registry import Registry
@@ -139,9 +138,7 @@ class _Retraining:
     def _gather(self, tables: Callable[[str], Table]) -> Gathered:
         with self.recorder.step("snapshot") as result:
             gathered = gather(self.order.settings, task=self.task, tables=tables, known_at=self.order.until)
-            result.update(_facts(gathered.snapshot))
-            if gathered.outside:
-                result["outside"] = {name: _facts(snapshot) for name, snapshot in gathered.outside.items()}
+            result.update(snapshot_facts(gathered))
         return gathered
 
     def _prepare(self, gathered: Gathered, champion: tuple[Version, Path] | None) -> tuple[Prepared, Mapping[str, Any]]:
@@ -261,17 +258,6 @@ class _Retraining:
             self.registry.retain(order.model, order.settings.keep_versions)
             result.update(version=version.number, action=entry.action, serving=entry.serving)
         return Outcome(self.recorder.run, version, verdict, entry, rivals.metrics())
-
-
-def _facts(snapshot: Snapshot) -> dict[str, Any]:
-    return {
-        "table": snapshot.table,
-        "version": snapshot.version,
-        "rows": snapshot.rows,
-        "first": snapshot.first.isoformat(),
-        "last": snapshot.last.isoformat(),
-        "sha256": snapshot.sha256,
-    }
 
 
 def _check_apart(prepared: Prepared) -> None:

@@ -19,7 +19,7 @@ from springtide.domain.verdict import Comparison, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["manifest_from", "run_from", "to_json", "verdict_from"]
+__all__ = ["manifest_from", "run_from", "snapshot_from", "to_json", "verdict_from"]
 
 
 def to_json(value: Manifest | Verdict | Run) -> str:
@@ -32,9 +32,9 @@ def manifest_from(text: str) -> Manifest:
     raw = msgspec.json.decode(text, type=dict[str, Any])
     words = {
         "created": _time(raw["created"]),
-        "snapshot": _snapshot(raw["snapshot"]),
+        "snapshot": snapshot_from(raw["snapshot"]),
         "trained_until": _time(raw.get("trained_until")),
-        "outside": tuple(_snapshot(one) for one in raw.get("outside", ())),
+        "outside": tuple(snapshot_from(one) for one in raw.get("outside", ())),
     }
     return Manifest(**raw | words)
 
@@ -59,8 +59,8 @@ def run_from(text: str) -> Run:
     return Run(**raw | words)
 
 
-def _snapshot(raw: Mapping[str, Any]) -> Snapshot:
-    """A snapshot, its filter and its times."""
+def snapshot_from(raw: Mapping[str, Any]) -> Snapshot:
+    """Read a snapshot that was written as a part of something else."""
     limits = raw["filter"]
     rows = Filter(tuple(limits["series"]), start=_time(limits["start"]), end=_time(limits["end"]))
     return Snapshot(**{**raw, "filter": rows, "first": _time(raw["first"]), "last": _time(raw["last"])})

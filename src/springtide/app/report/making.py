@@ -86,7 +86,7 @@ def _data(record: Record) -> Iterator[Html]:
         "content hash (SHA-256)": snapshot.get("sha256"),
     }
     for name, other in snapshot.get("outside", {}).items():
-        facts[f"outside table {name}"] = _line(other, without={"table"})
+        facts[f"outside table {name}"] = _line(other, without={"table", "filter"})
     for source, brought in record.result("collect").items():
         facts[f"brought by {source}"] = _line(brought, without={"table", "version"})
     yield _facts(facts)
