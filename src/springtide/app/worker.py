@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 # soon as two other processes used the two cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import torch
+
 from springtide.app.code import code_version
+from springtide.app.environment import environment
 from springtide.app.ingestion import Brought, ingest, sources_of
 from springtide.domain.clock import utc_now
 from springtide.pipeline import backtest as walk
-from springtide.pipeline import comparison, life, retraining
+from springtide.pipeline import comparison, life, reproduction, retraining
 from springtide.pipeline.recorder import Reporter, Silent
 from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from springtide.pipeline.retraining import Outcome
     from springtide.tasks.seam import Progress, Task
 
-__all__ = ["TASKS", "backtest", "compare", "live_through", "retrain"]
+__all__ = ["TASKS", "backtest", "compare", "live_through", "reproduce", "retrain"]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "springtide"
 
@@ -68,6 +71,7 @@ def retrain(
         reasons=reasons,
         code=code_version(),
         until=until,
+        environment=environment(),
     )
     return retraining.retrain(
         order,
@@ -130,6 +134,35 @@ def compare(
     return comparison.compare_versions(
         model, settings, task=tasks[settings.task], tables=home.lake.table, registry=home.registry, last=last
     )
+
+
+def reproduce(
+    home: Home, run: str, *, progress: Progress, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS
+) -> reproduction.Reproduction:
+    """Repeat a finished run from its record, with as many threads as it had, and compare; nothing is published."""
+    past = reproduction.find_past(home.registry, run)
+    manifest = past.version.manifest
+    with _threads(manifest.environment.get("threads")):
+        return reproduction.reproduce(
+            past,
+            task=tasks[manifest.task],
+            tables=home.lake.table,
+            registry=home.registry,
+            code=code_version(),
+            environment=environment(),
+            progress=progress,
+        )
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Let torch use `count` threads: sums that are cut into other pieces have other last digits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

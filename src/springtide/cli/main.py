@@ -29,6 +29,7 @@ COMMANDS = {
     "models": "The models and who serves.",
     "runs": "The newest runs.",
     "show": "One run or version in full.",
+    "reproduce": "One run again from its record: the same weights, or what differs.",
     "report": "One run on a page of HTML: conclusion, pictures, tables.",
     "journal": "Who served when, and why.",
     "promote": "Let a version serve, by hand.",

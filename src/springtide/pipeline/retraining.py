@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be retrained, why, and with which code."""
+    """What is to be retrained, why, with which code, and where."""
 
     run: str
     model: str
@@ -46,6 +46,7 @@ class Order:
     reasons: tuple[str, ...]
     code: str
     until: datetime | None = None  # learn and judge from what was known at this time; from all rows when None
+    environment: Mapping[str, Any] = field(default_factory=dict)  # versions, machine, threads: for the manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class _Retraining:
             result.update(
                 trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat()
             )
+            result["champion"] = champion[0].name if champion else None
             baselines = self.task.baselines(prepared, self.order.settings.gate.baselines)
             self._check_baselines(baselines)  # here: a mistyped name must not cost a training
         return prepared, baselines
@@ -228,6 +230,8 @@ class _Retraining:
             metrics=rivals.metrics(),
             files={name: sha256((challenger / name).read_bytes()).hexdigest() for name in exported.files},
             trained_until=seen,
+            settings=order.settings.model_dump(mode="json", include={"seed", "budget", "start", "gate"}),
+            environment=order.environment,
         )
         return write_manifest(manifest, challenger)
 

@@ -28,7 +28,13 @@ __all__ = [
     "Span",
 ]
 
-Span = Annotated[timedelta, BeforeValidator(lambda value: parse_span(value) if isinstance(value, str) else value)]
+
+def _as_span(value: object) -> object:
+    """As people write it; ISO 8601, in which manifests keep it (``P7D``), is read by pydantic."""
+    return parse_span(value) if isinstance(value, str) and not value.startswith("P") else value
+
+
+Span = Annotated[timedelta, BeforeValidator(_as_span)]
 """A span of time, written ``5m``, ``1h``, ``7d``, ``2y``."""
 
 Age = Annotated[Span, Field(gt=timedelta(0))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -139,7 +140,7 @@ def train(
     average of the weights, which forgets the noise of single steps. The weights at the start are a candidate too: a
     network that learns nothing is returned as it came. So is, when `cautious`, one whose gain on the validation items
     may be chance. Training stops when validation has not improved for `patience` looks, after `max_steps`, or when the
-    time budget is spent.
+    time budget is spent; a budget of steps takes the place of the last two.
 
     Notes
     -----
@@ -155,13 +156,15 @@ def train(
     )
     batches = _batches(windows, layout, device, seed=budget.seed)
 
+    most_steps = recipe.max_steps if budget.steps is None else budget.steps
+    most_seconds = budget.seconds if budget.steps is None else math.inf
     began = clock()
     at_start = objective.look(network)
     at_best = at_start
     first = best = float(at_start.mean())
-    best_step, step, stopped = 0, 0, "max_steps"
+    best_step, step, stopped = 0, 0, "max_steps" if budget.steps is None else "budget of steps"
     weights = begun = copy.deepcopy(network.state_dict())
-    while step < recipe.max_steps:
+    while step < most_steps:
         step += 1
         network.train()
         optimiser.zero_grad(set_to_none=True)
@@ -170,15 +173,15 @@ def train(
         optimiser.step()
         average.update_parameters(network)
         spent = clock() - began
-        over = spent >= budget.seconds
-        if step % LOOK_STEPS and step < recipe.max_steps and not over:
+        over = spent >= most_seconds
+        if step % LOOK_STEPS and step < most_steps and not over:
             continue
         losses = objective.look(cast("Forecaster", average.module))
         if (now := float(losses.mean())) < best:
             best, best_step, weights = now, step, copy.deepcopy(average.module.state_dict())
             at_best = losses
-        share = max(spent / max(budget.seconds, 1e-9), step / recipe.max_steps)
-        left = min(budget.seconds - spent, spent / step * (recipe.max_steps - step))
+        share = max(spent / max(most_seconds, 1e-9), step / most_steps)
+        left = min(most_seconds - spent, spent / step * (most_steps - step))
         progress(Advance(done=min(1.0, share), epoch=step, loss=best, seconds_left=max(0.0, left)))
         if over or step - best_step >= recipe.patience * LOOK_STEPS:
             stopped = "time budget" if over else "validation no longer improves"
