@@ -14,10 +14,8 @@ from typing import TYPE_CHECKING, Any
 # soon as two other processes used the two cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch
-
 from springtide.app.code import code_version
-from springtide.app.environment import environment
+from springtide.app.environment import environment, threads_of
 from springtide.app.ingestion import Brought, ingest, sources_of
 from springtide.domain.clock import utc_now
 from springtide.pipeline import backtest as walk
@@ -142,7 +140,7 @@ def reproduce(
     """Repeat a finished run from its record, with as many threads as it had, and compare; nothing is published."""
     past = reproduction.find_past(home.registry, run)
     manifest = past.version.manifest
-    with _threads(manifest.environment.get("threads")):
+    with threads_of(manifest.environment):
         return reproduction.reproduce(
             past,
             task=tasks[manifest.task],
@@ -152,17 +150,6 @@ def reproduce(
             environment=environment(),
             progress=progress,
         )
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Let torch use `count` threads: sums that are cut into other pieces have other last digits."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

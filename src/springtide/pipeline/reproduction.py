@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-import numpy as np
-import onnx
-import onnx.numpy_helper
 from pydantic import ValidationError
 
 from springtide.domain.errors import Conflict, NotFound
-from springtide.evaluation.parity import relative_difference
+from springtide.pipeline.differences import (
+    Finding,
+    compare_fact,
+    compare_file,
+    compare_values,
+    read_probe,
+    read_weights,
+)
 from springtide.pipeline.gathering import gather_again
 from springtide.pipeline.judgement import judge, judging_start, measure_rivals
 from springtide.settings.words import Model
@@ -24,19 +26,16 @@ from springtide.tasks.seam import Budget
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from springtide.domain.model import Version
     from springtide.domain.run import Run
     from springtide.lake.table import Table
     from springtide.registry.registry import Registry
     from springtide.tasks.seam import Progress, Task
 
-__all__ = ["Finding", "Past", "Reproduction", "find_past", "reproduce"]
+__all__ = ["Past", "Reproduction", "find_past", "reproduce"]
 
-GRAPH, PROBE = "model.onnx", "probe.npz"  # as the seam names them
-NOT_COMPARED = {"seconds", "stopped_by"}  # of a training: the repetition is stopped by its number of steps
-GONE = "the stored files are gone, so only hashes were compared"
+FILES = {"weights": ("model.onnx", read_weights), "probe": ("probe.npz", read_probe)}  # as the seam names them
+NOT_REPEATED = {"seconds", "stopped_by"}  # of a training: the repetition is stopped by its number of steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +48,6 @@ class Past:
     def result(self, step: str) -> Mapping[str, Any]:
         """What the step of that name gave."""
         return next((one.result for one in self.run.steps if one.name == step), {})
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing as it was then and as it is now, in words."""
-
-    name: str
-    same: bool
-    says: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +133,15 @@ def reproduce(
         stored = _fetch_stored(version, registry, folder / "stored")  # first: a damaged file must not cost a training
         repeated = _Repetition(past, task, registry, folder).steps(tables, progress)
         results = (
-            _compare_values("items", past.result("prepare"), repeated.items),
-            _compare_values("training", past.result("train"), repeated.training),
-            _compare_weights(version, stored, repeated.folder),
-            _compare_probes(version, stored, repeated.folder),
-            _compare_values("metrics", version.manifest.metrics, repeated.metrics),
-            _compare_values("verdict", asdict(version.verdict), repeated.verdict),
+            compare_values("items", past.result("prepare"), repeated.items),
+            compare_values("training", past.result("train"), repeated.training),
+            *_compare_files(version, stored, repeated.folder),
+            compare_values("metrics", version.manifest.metrics, repeated.metrics),
+            compare_values("verdict", asdict(version.verdict), repeated.verdict),
         )
     now = {"code": code, **environment}
     then = {"code": version.manifest.code, **version.manifest.environment}
-    circumstances = tuple(_compare_fact(name, value, now.get(name)) for name, value in then.items())
+    circumstances = tuple(compare_fact(name, value, now.get(name)) for name, value in then.items())
     return Reproduction(
         run=past.run.id,
         version=version.name,
@@ -161,9 +150,6 @@ def reproduce(
         results=results,
         circumstances=circumstances,
     )
-
-
-# -- repeating ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,14 +176,16 @@ class _Repetition:
         task.export(fitted, prepared, challenger)
         rivals = measure_rivals(task, prepared, challenger=challenger, champion=champion, baselines=baselines)
         verdict = judge(rivals, settings.gate, first=champion is None, evidence=evidence)
-        begun = champion[0].name if champion is not None and fitted.facts.get("start") == "champion" else "scratch"
+        trained = dict(fitted.facts)
+        if champion is not None and trained.get("start") == "champion":
+            trained["start"] = champion[0].name
         return _Repeated(
             items={
                 **prepared.facts,
                 "trained_until": prepared.trained_until.isoformat(),
                 "judged_from": prepared.judged_from.isoformat(),
             },
-            training={**fitted.facts, "start": begun},
+            training={name: fact for name, fact in trained.items() if name not in NOT_REPEATED},
             metrics=rivals.metrics(),
             verdict=asdict(verdict),
             folder=challenger,
@@ -251,64 +239,10 @@ def _fetch_stored(version: Version, registry: Registry, folder: Path) -> Path | 
         return None
 
 
-# -- comparing ---------------------------------------------------------------------------------------------------
-
-
-def _compare_values(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Finding:
-    """All values of what both tell of, however deep."""
-    told = (then.keys() & now.keys()) - NOT_COMPARED
-    before, after = (dict(_flat(_plain({key: one[key] for key in told}))) for one in (then, now))
-    every = sorted(before.keys() | after.keys())
-    changed = [path for path in every if path not in before or path not in after or before[path] != after[path]]
-    if not changed:
-        return Finding(name, same=True, says=f"{len(every):,} values, all the same")
-    worst = max(changed, key=lambda path: _change(before.get(path), after.get(path)))
-    example = f"{worst}: {_short(before.get(worst))} then, {_short(after.get(worst))} now"
-    return Finding(name, same=False, says=f"{len(changed):,} of {len(every):,} values differ, the most {example}")
-
-
-def _compare_weights(version: Version, then: Path | None, now: Path) -> Finding:
-    """The tensors of the graph, bit by bit."""
-    if then is None:
-        return _compare_hashes("weights", version.manifest.files[GRAPH], now / GRAPH)
-    before, after = _weights(then / GRAPH), _weights(now / GRAPH)
-    if {name: _form(one) for name, one in before.items()} != {name: _form(one) for name, one in after.items()}:
-        return Finding("weights", same=False, says="the graph has tensors of other names or shapes")
-    off = {name: _largest(one, after[name]) for name, one in before.items() if one.tobytes() != after[name].tobytes()}
-    if not off:
-        numbers = sum(one.size for one in before.values())
-        return Finding("weights", same=True, says=f"{numbers:,} numbers in {len(before)} tensors, the same bit by bit")
-    worst = max(off, key=lambda name: off[name])
-    return Finding(
-        "weights",
-        same=False,
-        says=f"{len(off)} of {len(before)} tensors differ, at most by {off[worst]:.2g} ({worst})",
-    )
-
-
-def _compare_probes(version: Version, then: Path | None, now: Path) -> Finding:
-    """The stored questions and answers of the model."""
-    if then is None:
-        return _compare_hashes("probe", version.manifest.files[PROBE], now / PROBE)
-    before, after = _arrays(then / PROBE), _arrays(now / PROBE)
-    if {name: _form(one) for name, one in before.items()} != {name: _form(one) for name, one in after.items()}:
-        return Finding("probe", same=False, says="other inputs or outputs")
-    off = [name for name, one in before.items() if one.tobytes() != after[name].tobytes()]
-    if not off:
-        return Finding("probe", same=True, says=f"{len(before)} arrays of questions and answers, the same bit by bit")
-    if asked := [name for name in off if name.startswith("in_")]:
-        return Finding("probe", same=False, says=f"other questions were asked ({', '.join(asked)})")
-    most = max(relative_difference(after[name], before[name]) for name in off)
-    return Finding("probe", same=False, says=f"the answers differ by {most:.2g} of the largest one")
-
-
-def _compare_hashes(name: str, then: str, now: Path) -> Finding:
-    same = sha256(now.read_bytes()).hexdigest() == then
-    return Finding(name, same=same, says=f"{'the same' if same else 'another'} {now.name}; {GONE}")
-
-
-def _compare_fact(name: str, then: Any, now: Any) -> Finding:
-    return Finding(name, same=then == now, says=str(then) if then == now else f"{then} then, {now} now")
+def _compare_files(version: Version, stored: Path | None, repeated: Path) -> Iterator[Finding]:
+    for name, (file, read) in FILES.items():
+        then = None if stored is None else stored / file
+        yield compare_file(name, then, repeated / file, sha256_then=version.manifest.files[file], read=read)
 
 
 def _conclude(results: Sequence[Finding], circumstances: Sequence[Finding]) -> str:
@@ -332,47 +266,3 @@ def _conclude(results: Sequence[Finding], circumstances: Sequence[Finding]) -> s
         )
     names = [one.name for one in results if one.name in differ]
     return f"other {', '.join(names)}: {reason}"
-
-
-def _weights(graph: Path) -> dict[str, NDArray[Any]]:
-    return {one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(graph).graph.initializer}
-
-
-def _arrays(probe: Path) -> dict[str, NDArray[Any]]:
-    with np.load(probe, allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-def _form(array: NDArray[Any]) -> tuple[Any, ...]:
-    return array.dtype, array.shape
-
-
-def _largest(one: NDArray[Any], other: NDArray[Any]) -> float:
-    return float(np.abs(one.astype(np.float64) - other.astype(np.float64)).max())
-
-
-def _plain(value: Any) -> Any:
-    """As it comes back from the database: NaN as null, tuples as lists."""
-    return msgspec.json.decode(msgspec.json.encode(value))
-
-
-def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every single value with its path."""
-    if isinstance(value, list):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        yield path, value
-        return
-    for name, one in value.items():
-        yield from _flat(one, f"{path}.{name}" if path else str(name))
-
-
-def _change(then: Any, now: Any) -> float:
-    """How much a number changed, as a share of the larger one; more than any number for anything else."""
-    if not isinstance(then, int | float) or not isinstance(now, int | float):
-        return float("inf")
-    return abs(then - now) / (max(abs(then), abs(now)) or 1.0)
-
-
-def _short(value: Any) -> str:
-    return repr(value)[:80]
