@@ -151,7 +151,7 @@ def test_where_the_stored_files_are_gone_their_hashes_are_compared(home: Home, r
     blob(home, "model.onnx").unlink()
     found = reproduce(home, run)
     assert found.same
-    assert finding(found, "weights").says.startswith("the same model.onnx; the stored one is gone")
+    assert finding(found, "weights").says.startswith("the same model.onnx; stored files are gone")
 
 
 def blob(home: Home, name: str) -> Path:

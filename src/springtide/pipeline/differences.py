@@ -88,7 +88,7 @@ def compare_file(
     if then is not None:
         return compare_arrays(name, read(then), read(now))
     same = sha256(now.read_bytes()).hexdigest() == sha256_then
-    gone = "the stored one is gone, so only the SHA-256 was compared"
+    gone = "stored files are gone, so only the SHA-256 was compared"
     return Finding(name, same=same, says=f"{'the same' if same else 'another'} {now.name}; {gone}")
 
 
