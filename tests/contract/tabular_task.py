@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-    from springtide.tasks.seam import Budget, Progress
+    from springtide.tasks.seam import Budget, Checkpoint, Progress
 
     Floats = NDArray[np.float64]
     Predictor = Callable[["Split"], Floats]  # one answer per judging item
@@ -134,7 +134,15 @@ class TabularTask:
             judged_from=_moment(seconds[judged].min()),
         )
 
-    def fit(self, prepared: Split, *, start: Path | None, budget: Budget, progress: Progress) -> Line:
+    def fit(
+        self,
+        prepared: Split,
+        *,
+        start: Path | None,
+        budget: Budget,
+        progress: Progress,
+        checkpoint: Checkpoint | None = None,
+    ) -> Line:
         x, y = _with_one(prepared.inputs[~prepared.judged]), prepared.target[~prepared.judged]
         before, pull = np.zeros(x.shape[1]), 0.0
         asked = {"target": prepared.recipe.target, "features": list(prepared.recipe.features)}

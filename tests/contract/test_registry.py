@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -13,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import Engine, create_engine, exc, text
+from tests.databases import postgres_server
 
 from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady, SettingsError
 from springtide.domain.model import Manifest
+from springtide.domain.notice import Notice
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
+from springtide.domain.trigger import TriggerState
 from springtide.domain.verdict import Comparison, Verdict
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database, writing
@@ -45,14 +47,10 @@ VERDICT = Verdict(
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server; yields the URL of its first database. The database ``migrated`` is there to be copied."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns where there is no session folder
-        import pgserver  # noqa: PLC0415 - where its warning is expected
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    command(server.get_uri(), "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE migrated")
-    migrate(server.get_uri("migrated"))
-    yield server.get_uri()
-    server.cleanup()
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        command(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()", "CREATE DATABASE migrated")
+        migrate(url.replace("/postgres?", "/migrated?"))
+        yield url
 
 
 def command(url: str, *statements: str) -> None:
@@ -572,6 +570,49 @@ while (left := registry.spend_call("CoinGecko demo", "2024-03", limit=int(limit)
 """
 
 
+def test_what_triggers_have_seen_is_replaced_and_requests_are_kept_apart(registry: Registry) -> None:
+    first = TriggerState("btc", "cron", NOON, {"schedule": "5 * * * *", "fired": None})
+    source = TriggerState("btc", "source", NOON, {"since": "é"})
+    registry.save_triggers([first, source])
+    registry.request_run("btc", "a message", at=NOON)
+    registry.request_run("btc", "a message", at=NOON + timedelta(seconds=1))
+    registry.request_run("btc", "another", at=NOON + timedelta(seconds=2))
+    later = replace(first, at=NOON + timedelta(hours=1))
+    registry.save_triggers([later])
+    assert sorted(registry.trigger_states(), key=lambda one: one.kind) == [later, source]
+    assert [one.facts["reason"] for one in registry.run_requests()] == ["a message", "another"]
+
+
+def test_a_request_that_was_made_again_since_it_was_read_is_not_forgotten(registry: Registry) -> None:
+    registry.request_run("btc", "a message", at=NOON)
+    registry.request_run("eth", "a message", at=NOON)
+    read = registry.run_requests()
+    registry.request_run("btc", "a message", at=NOON + timedelta(seconds=1))
+    registry.save_triggers([], answered=read)
+    assert [(one.subject, one.at) for one in registry.run_requests()] == [("btc", NOON + timedelta(seconds=1))]
+
+
+def test_the_newest_run_of_each_model_says_which_version_of_its_table_it_saw(registry: Registry) -> None:
+    def ran(model: str, hour: int, version: int, table: str = "candles") -> None:
+        step = Step("snapshot", NOON, 1.0, {"table": table, "version": version})
+        registry.save_run(Run(f"{model}-{hour}", model, "failed", ("x",), NOON + timedelta(hours=hour), steps=(step,)))
+
+    ran("btc", 1, 7)
+    ran("btc", 2, 9)
+    ran("btc", 3, 1, table="other")
+    ran("eth", 1, 8)
+    registry.save_run(Run("eth-4", "eth", "running", ("x",), NOON + timedelta(hours=4)))
+    assert registry.newest_snapshots("candles") == {"btc": 9, "eth": 8}
+
+
+def test_a_champion_was_made_when_its_version_was(registry: Registry, folder: Path) -> None:
+    first = registry.publish(replace(manifest("run-1"), created=NOON), folder, VERDICT)
+    registry.publish(replace(manifest("run-2"), created=NOON + timedelta(days=1)), folder, VERDICT)
+    assert registry.champions_made() == {}
+    registry.promote("btc", first.number, run="run-1", by="gate", reason="won", at=NOON + timedelta(days=2))
+    assert registry.champions_made() == {"btc": NOON}
+
+
 def test_processes_that_spend_at_once_never_spend_a_call_twice(url: str, registry: Registry, tmp_path: Path) -> None:
     limit = 60
     spenders = [
@@ -629,3 +670,64 @@ def test_processes_that_start_at_once_on_an_empty_database_all_find_it_migrated(
     engine = open_database(empty)
     assert Registry(engine, Blobs(str(tmp_path / "models"))).models() == []
     engine.dispose()
+
+
+def posted(registry: Registry, *targets: str, name: str = "n1", minute: int = 0) -> Notice:
+    at = NOON + timedelta(minutes=minute)
+    notice = Notice(name, "kept", "title é", "text", at, model="btc", version=3, facts={"gain": -0.01, "who": None})
+    registry.post_notice(notice, targets, due=at)
+    return notice
+
+
+def names(registry: Registry, now: datetime, limit: int = 9) -> list[tuple[str, str]]:
+    return [(one.notice.id, one.target) for one in registry.due_notices(now, limit)]
+
+
+def test_a_notice_waits_for_each_target_until_it_is_due(registry: Registry) -> None:
+    notice = posted(registry, "a", "b")
+    assert registry.due_notices(NOON - timedelta(microseconds=1), 9) == []
+    (first, second) = registry.due_notices(NOON, 9)
+    assert (first.notice, first.target, first.created, first.tries) == (notice, "a", NOON, 0)
+    assert (second.notice, second.target, second.due, second.state) == (notice, "b", NOON, "waiting")
+
+
+def test_a_notice_that_is_posted_again_is_as_it_was_whatever_has_become_of_it(registry: Registry) -> None:
+    posted(registry, "a", "b", "c")
+    registry.notice_delivered("n1", "a")
+    registry.notice_failed("n1", "b", due=NOON + timedelta(hours=1), failure="answered 500")
+    registry.notice_failed("n1", "c", due=None, failure="answered 500")
+    posted(registry, "a", "b", "c", "d")
+    assert names(registry, NOON) == [("n1", "d")]
+    assert names(registry, NOON + timedelta(hours=1)) == [("n1", "d"), ("n1", "b")]
+    undelivered = {one.target: (one.state, one.tries, one.failure) for one in registry.notices()}
+    assert undelivered == {
+        "b": ("waiting", 1, "answered 500"),
+        "c": ("given up", 1, "answered 500"),
+        "d": ("waiting", 0, None),
+    }
+
+
+def test_of_each_target_the_oldest_notices_come_first_and_only_so_many(registry: Registry) -> None:
+    for minute in (3, 1, 2):
+        posted(registry, "a", name=f"n{minute}", minute=minute)
+    posted(registry, "b", name="n4", minute=4)
+    later = NOON + timedelta(hours=1)
+    assert names(registry, later, limit=2) == [("n1", "a"), ("n2", "a"), ("n4", "b")]
+
+
+def test_what_waits_is_never_forgotten(registry: Registry) -> None:
+    posted(registry, "a", "b", "c")
+    registry.notice_delivered("n1", "a")
+    registry.notice_failed("n1", "b", due=None, failure="gone")
+    registry.forget_notices(NOON)
+    assert [one.target for one in registry.notices()] == ["b", "c"]
+    registry.forget_notices(NOON + timedelta(microseconds=1))
+    assert [one.target for one in registry.notices()] == ["c"]
+    posted(registry, "a")  # long ago: it may be sent again
+    assert names(registry, NOON) == [("n1", "a"), ("n1", "c")]
+
+
+def test_processes_that_post_one_notice_at_once_post_it_once(registry: Registry) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: posted(registry, "a", "b"), range(16)))
+    assert names(registry, NOON) == [("n1", "a"), ("n1", "b")]

@@ -7,11 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-import warnings
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import create_engine, text
+from tests.databases import postgres_server
 
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database, writing
@@ -73,12 +73,8 @@ while True:
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real server; yields the URL of its first database."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the package warns where there is no session folder
-        import pgserver  # noqa: PLC0415 - where its warning is expected
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
-    yield server.get_uri()
-    server.cleanup()
+    with postgres_server(tmp_path_factory.mktemp("postgres")) as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -24,6 +24,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS: tuple[type[BaseModel], ...] = (
     words.Home,
     words.Serve,
+    words.Notify,
+    words.Webhook,
     words.ExchangeSource,
     words.CoinGeckoSource,
     words.SimulatorSource,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime  # noqa: TC003 - msgspec reads the annotations when the program runs
 from typing import Any
 
 from msgspec import Struct
@@ -30,6 +31,20 @@ class RollbackBody(Struct, forbid_unknown_fields=True):
     """An earlier champion to go back to (the one before when not given), and who says so."""
 
     to: int | None = None
+    by: str = "api"
+
+
+class RetrainBody(Struct, forbid_unknown_fields=True):
+    """Why, as of which time (from all rows when left out), and how urgent: the highest of those that wait goes first."""
+
+    reason: str = "asked over HTTP"
+    until: datetime | None = None
+    priority: int = 10
+
+
+class CancelBody(Struct, forbid_unknown_fields=True):
+    """Who stops the run."""
+
     by: str = "api"
 
 

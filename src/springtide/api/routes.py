@@ -2,22 +2,29 @@
 
 # Litestar reads these annotations when the program runs, so they are not put off.
 
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, Literal
 
+import anyio
 import msgspec
+from anyio import to_thread
 from litestar import MediaType, Response, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, HeaderParameter, JSONBody, QueryParameter
+from litestar.response import ServerSentEvent, ServerSentEventMessage
 
 import springtide
-from springtide.api.bodies import InferBody, PredictBody, PromoteBody, RollbackBody
+from springtide.api.bodies import CancelBody, InferBody, PredictBody, PromoteBody, RetrainBody, RollbackBody
 from springtide.api.metrics import Metrics
+from springtide.app import queue
 from springtide.app.answers import Answers
+from springtide.app.queue import submit
 from springtide.app.report.lookup import report_on
 from springtide.domain.errors import BadRows, NotReady
 
 __all__ = ["ROUTES"]
 
+EVENTS_S = 0.25  # between two looks for what a run tells
 Asked = NamedDependency[Answers]
 Format = Annotated[
     Literal["records", "columns"], QueryParameter(description="One object a line, or one list a column.")
@@ -140,6 +147,46 @@ def one_run(answers: Asked, run: FromPath[str]) -> Any:
     return answers.run(run)
 
 
+@post("/v1/models/{name:str}/retrain", status_code=202, sync_to_thread=True, tags=["runs"])
+def retrain(answers: Asked, name: FromPath[str], data: JSONBody[RetrainBody | None] = None) -> Any:
+    """Let a run of the model wait for a worker; where one waits or runs already the reason joins it. Returns the run."""
+    asked = data or RetrainBody()
+    return submit(answers.home, name, reasons=(asked.reason,), until=asked.until, priority=asked.priority)
+
+
+@post("/v1/runs/{run:str}/cancel", status_code=202, sync_to_thread=True, tags=["runs"])
+def cancel(answers: Asked, run: FromPath[str], data: JSONBody[CancelBody | None] = None) -> Any:
+    """Stop a run: at once where it waits, within two seconds where a worker has it. Returns the run."""
+    return queue.cancel(answers.home, run, by=(data or CancelBody()).by)
+
+
+@get("/v1/runs/{run:str}/events", sync_to_thread=True, tags=["runs"])
+def events(
+    answers: Asked,
+    run: FromPath[str],
+    after: Annotated[int, QueryParameter(ge=0, description="Number of the last event that is known.")] = 0,
+    last: Annotated[int | None, HeaderParameter(name="Last-Event-ID")] = None,
+) -> ServerSentEvent:
+    """What a run tells, as server-sent events, until it has ended; each has its kind as event and its number as id."""
+    answers.run(run)
+    return ServerSentEvent(_sent(answers, run, last if last is not None else after))
+
+
+async def _sent(answers: Answers, run: str, after: int) -> AsyncIterator[ServerSentEventMessage]:
+    """Looks into the database a few times a second, in a thread, until the run has ended and all is told."""
+    registry = answers.home.registry
+    while True:
+        ended = (await to_thread.run_sync(registry.run, run)).ended
+        found = await to_thread.run_sync(lambda: registry.events(run, after=after))  # noqa: B023 - runs at once
+        for one in found:
+            yield ServerSentEventMessage(msgspec.json.encode(one).decode(), event=one.kind, id=one.number)
+        after = found[-1].number if found else after
+        if ended and not found:
+            return
+        if not found:
+            await anyio.sleep(EVENTS_S)
+
+
 @get("/v1/runs/{run:str}/report", sync_to_thread=True, media_type=MediaType.HTML, tags=["runs"])
 def report(answers: Asked, run: FromPath[str]) -> str:
     """One run told on a page of HTML that needs nothing else."""
@@ -168,6 +215,9 @@ ROUTES = (
     rollback,
     runs,
     one_run,
+    retrain,
+    cancel,
+    events,
     report,
     tables,
 )

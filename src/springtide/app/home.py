@@ -13,6 +13,7 @@ from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database
 from springtide.registry.migrate import migrate
 from springtide.registry.registry import Registry
+from springtide.registry.run_files import RunFiles
 from springtide.settings.file import read
 from springtide.settings.words import FilesSource
 from springtide.tasks.forecast.codec import ForecastCodec
@@ -38,6 +39,7 @@ class Home:
     settings: Settings
     lake: Lake
     registry: Registry
+    run_files: RunFiles
     codecs: Mapping[str, Codec]
 
     def model(self, name: str) -> Model:
@@ -87,6 +89,7 @@ def open_home(settings: Settings) -> Home:
         settings=settings,
         lake=Lake(f"{store}/tables"),
         registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models")),
+        run_files=RunFiles(f"{store}/runs"),
         codecs={"forecast": ForecastCodec()},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import tempfile
@@ -17,10 +18,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from springtide.app.code import code_version
 from springtide.app.environment import environment, threads_of
 from springtide.app.ingestion import Brought, ingest, sources_of
+from springtide.app.queue import new_run_id
 from springtide.domain.clock import utc_now
 from springtide.pipeline import backtest as walk
 from springtide.pipeline import comparison, life, reproduction, retraining
 from springtide.pipeline.recorder import Reporter, Silent
+from springtide.pipeline.steps import Order
+from springtide.registry.run_files import RunFilesOf
+from springtide.settings.words import Model
 from springtide.tasks.forecast.graphs import GraphCache
 from springtide.tasks.forecast.task import ForecastTask
 
@@ -30,10 +35,11 @@ if TYPE_CHECKING:
 
     from springtide.app.home import Home
     from springtide.domain.model import Version
+    from springtide.domain.run import Run
     from springtide.pipeline.retraining import Outcome
     from springtide.tasks.seam import Progress, Task
 
-__all__ = ["TASKS", "backtest", "compare", "live_through", "reproduce", "retrain"]
+__all__ = ["TASKS", "backtest", "compare", "live_through", "ordered", "reproduce", "retrain"]
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "springtide"
 
@@ -56,14 +62,8 @@ def retrain(
     `until` learns and judges as of a time in the past; `collect` says whether the table's sources are asked first.
     """
     settings = home.model(model)
-    feeding = sources_of(home, settings.table) if collect and until is None else []
-
-    def bring() -> dict[str, Any]:
-        brought = [ingest(home, source, now=now, told=lambda _brought, _done: None) for source in feeding]
-        return {one.source: _counts(one) for one in brought}
-
-    order = retraining.Order(
-        run=f"{now():%Y%m%d-%H%M%S}-{model}-{secrets.token_hex(2)}",
+    order = Order(
+        run=new_run_id(model, now()),
         model=model,
         settings=settings,
         reasons=reasons,
@@ -76,10 +76,42 @@ def retrain(
         task=tasks[settings.task],
         tables=home.lake.table,
         registry=home.registry,
-        collect=bring if feeding else None,
+        collect=_collecting(home, settings, now) if collect and until is None else None,
         reporter=reporter or Silent(),
         now=now,
     )
+
+
+def ordered(home: Home, run: Run) -> tuple[Order, Callable[[], Mapping[str, Any]] | None, RunFilesOf]:
+    """What a run of the queue is to do, how it collects, and its files; its model's settings are fixed when it begins.
+
+    Raises
+    ------
+    NotFound
+        If the model was taken out of springtide.toml before the run began.
+    """
+    files = RunFilesOf(home.run_files, run.id)
+    fixed = files.get("model.json")
+    if fixed is None:
+        settings = home.model(run.model)
+        files.put("model.json", settings.model_dump_json().encode())
+    else:
+        words = json.loads(fixed)
+        recipe = TASKS[words["task"]].recipe(**words.pop("recipe"))
+        settings = Model.model_validate(words).model_copy(update={"recipe": recipe})
+    order = Order(run.id, run.model, settings, run.reasons, code_version(), run.until, environment())
+    return order, _collecting(home, settings, utc_now) if run.collect and run.until is None else None, files
+
+
+def _collecting(home: Home, settings: Model, now: Callable[[], datetime]) -> Callable[[], Mapping[str, Any]] | None:
+    """Brings in the new rows of the sources that feed a model's table; None where none does."""
+    feeding = sources_of(home, settings.table)
+
+    def bring() -> dict[str, Any]:
+        brought = [ingest(home, source, now=now, told=lambda _brought, _done: None) for source in feeding]
+        return {one.source: _counts(one) for one in brought}
+
+    return bring if feeding else None
 
 
 def backtest(

@@ -27,7 +27,9 @@ COMMANDS = {
     "compare": "The newest versions side by side, and which of them may be the best.",
     "forecast": "What the champion says now.",
     "models": "The models and who serves.",
-    "runs": "The newest runs.",
+    "runs": "The newest runs, or what one tells while it goes on.",
+    "cancel": "Stop a run.",
+    "triggers": "What starts runs by itself, and when sources are asked.",
     "show": "One run or version in full.",
     "reproduce": "One run again from its record: the same weights, or what differs.",
     "report": "One run on a page of HTML: conclusion, pictures, tables.",
@@ -35,6 +37,9 @@ COMMANDS = {
     "promote": "Let a version serve, by hand.",
     "rollback": "Let the champion before serve again.",
     "serve": "Answer over HTTP.",
+    "worker": "Take runs from the queue.",
+    "up": "Everything: serve, collect rows, start runs, work them off.",
+    "notify": "What has not reached the people who want to know; with --test, whether it would.",
 }
 """Every command and what it does; its code is the module of the same name beside this one."""
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from springtide.app.queue import anyone_works, submit
+from springtide.cli.following import follow_to_the_end
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, percent, print_json, print_table, stderr
+from springtide.pipeline.retraining import outcome_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +26,8 @@ __all__ = ["command", "print_outcome", "run_with_progress"]
 
 
 UNTIL = ("%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%SZ")
+REASONS = ("by hand",)
+BY_HAND = 10  # priority: somebody waits for it
 SHOWN_METRICS = 3  # in the table; all of them with --json
 
 
@@ -32,14 +37,30 @@ SHOWN_METRICS = 3  # in the table; all of them with --json
     "--until", type=click.DateTime(UNTIL), help="Learn and judge from what was known (closed) at this UTC time only."
 )
 @click.option("--no-collect", is_flag=True, help="Do not ask the sources for new rows first.")
+@click.option("--detach", is_flag=True, help="Only ask for the run; a worker does it.")
 @json_option
 @click.pass_obj
-def command(config: Path, *, model: str, until: datetime | None, no_collect: bool, as_json: bool) -> None:
-    """Train a challenger for MODEL, judge it, and promote it if it is better."""
+def command(config: Path, *, model: str, until: datetime | None, no_collect: bool, detach: bool, as_json: bool) -> None:
+    """Train a challenger for MODEL, judge it, and promote it if it is better.
+
+    A worker does it where one lives, and goes on with it whatever dies; else it is done here.
+    """
     home = open_config(config)
     home.model(model)  # a wrong name is refused before torch is imported
-    moment = None if until is None else until.replace(tzinfo=UTC)
-    outcome = run_with_progress(home, model, until=moment, collect=not no_collect)
+    asked: dict[str, Any] = {
+        "until": None if until is None else until.replace(tzinfo=UTC),
+        "collect": not no_collect,
+    }
+    if detach:
+        run = submit(home, model, reasons=REASONS, priority=BY_HAND, **asked)
+        print_json(run) if as_json else click.echo(f"run {run.id} is {run.state}: {', '.join(run.reasons)}")
+        return
+    if anyone_works(home):
+        run = submit(home, model, reasons=REASONS, priority=BY_HAND, **asked)
+        with _Bars() as bars:
+            outcome = outcome_of(follow_to_the_end(home, run, bars), home.registry)
+    else:
+        outcome = run_with_progress(home, model, **asked)
     if as_json:
         print_json(_facts(outcome))
     else:

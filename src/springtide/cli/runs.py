@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
+from springtide.app.queue import follow
+from springtide.cli.following import line_of
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, short_time
 
@@ -16,13 +19,19 @@ __all__ = ["command"]
 
 
 @click.command("runs")
+@click.option("--follow", "followed", metavar="RUN", help="Print what RUN tells, as it tells it, until it has ended.")
 @click.option("--model", help="Only of this model.")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
 @json_option
 @click.pass_obj
-def command(config: Path, *, model: str | None, limit: int, as_json: bool) -> None:
-    """List the newest runs."""
+def command(config: Path, *, followed: str | None, model: str | None, limit: int, as_json: bool) -> None:
+    """List the newest runs, or follow one."""
     home = open_config(config)
+    if followed is not None:
+        home.registry.run(followed)  # refuses an id that nobody knows
+        for event in follow(home, followed):
+            click.echo(msgspec.json.encode(event).decode() if as_json else line_of(event))
+        return
     if model is not None and model not in home.registry.models():
         home.model(model)  # refuses a name that nobody knows
     runs = home.registry.runs(model, limit)

@@ -1,4 +1,4 @@
-"""Spans of time as people write them: ``1h``, ``5m``, ``2y``."""
+"""Spans of time and amounts of memory as people write them: ``1h``, ``5m``, ``2y``; ``4GB``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from springtide.domain.errors import SettingsError
 
-__all__ = ["format_span", "parse_span", "steps_per_day"]
+__all__ = ["format_span", "parse_bytes", "parse_span", "steps_per_day"]
 
 MOST_SECONDS = 1000 * 31_536_000
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
@@ -45,6 +45,20 @@ def format_span(span: timedelta) -> str:
     seconds = int(span.total_seconds())
     unit = next(u for u in ("w", "d", "h", "m", "s") if seconds % _SECONDS[u] == 0)
     return f"{seconds // _SECONDS[unit]}{unit}"
+
+
+def parse_bytes(text: str) -> int:
+    """Read a number and a unit of memory: KB, MB, GB, TB (powers of 1000) or KiB, MiB, GiB, TiB.
+
+    >>> parse_bytes("4GB"), parse_bytes("1.5 GiB")
+    (4000000000, 1610612736)
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT])(i?)B", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise SettingsError(
+            f"{text!r} is not an amount of memory", where="a limit", do="write a number and a unit: 512MB, 4GB, 8GiB"
+        )
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** ("KMGT".index(match[2]) + 1))
 
 
 def steps_per_day(step_s: int) -> int:

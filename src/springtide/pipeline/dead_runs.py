@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from springtide.domain.run import Failure
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from springtide.domain.run import Run
     from springtide.registry.registry import Registry
 
-__all__ = ["close_dead_runs", "this_process"]
+__all__ = ["close_dead_runs", "is_gone", "this_process"]
 
 
 def this_process() -> str:
@@ -32,17 +33,17 @@ def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetim
     """
     closed = []
     for run in registry.runs(model):
-        if run.state == "running" and _is_gone(run.process):
+        if run.state == "running" and run.worker is None and is_gone(run.process):
             step = f"step {run.steps[-1].name}" if run.steps else "before the first step"
             failure = Failure("its process ended before the run did", step, "nothing: a later run starts anew")
-            closed.append(replace(run, state="failed", finished=now(), failure=failure))
-            registry.save_run(closed[-1])
+            end = partial(replace, state="failed", finished=now(), failure=failure)
+            closed.append(registry.end_run(run.id, end))
     return closed
 
 
-def _is_gone(process: str | None) -> bool:
+def is_gone(process: str | None) -> bool:
     """Whether a process of this host is no more; of other hosts nothing is known."""
-    if process == this_process():
+    if not process or process == this_process():
         return True
     host, _, number = (process or "").rpartition(":")
     if host != socket.gethostname():

@@ -16,7 +16,8 @@ from springtide.evaluation.significance import compare, compare_by_group
 from springtide.pipeline.backtest import join
 from springtide.pipeline.gathering import Gathered, gather
 from springtide.pipeline.recorder import Silent
-from springtide.pipeline.retraining import Order, Outcome, retrain, write_manifest
+from springtide.pipeline.retraining import Outcome, retrain
+from springtide.pipeline.steps import Order, write_manifest
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database
 from springtide.registry.migrate import migrate

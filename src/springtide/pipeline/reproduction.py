@@ -206,10 +206,10 @@ class _Repetition:
 
     def _champion(self) -> tuple[Version, Path] | None:
         """Who served when the run began: it is judged against, and perhaps started from."""
-        name = self.past.result("prepare")["champion"]
-        if name is None:
+        number = self.past.result("snapshot")["champion"]
+        if number is None:
             return None
-        version = self.registry.resolve(name)
+        version = self.registry.version(self.past.run.model, number)
         return version, self.registry.fetch(version, self.folder / "champion")
 
     def _evidence(self) -> Mapping[str, Any] | None:

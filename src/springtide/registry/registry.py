@@ -6,25 +6,28 @@ import tempfile
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec import UNSET
 from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import calls, journal, runs, versions
+from springtide.registry import calls, events, journal, outbox, queue, runs, triggers, versions, workers
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime, timedelta
 
     from msgspec import UnsetType
     from sqlalchemy import Connection, Engine
 
     from springtide.domain.model import Manifest, Version
-    from springtide.domain.run import Run
+    from springtide.domain.notice import Delivery, Notice
+    from springtide.domain.run import Event, Run, Worker
+    from springtide.domain.trigger import TriggerState
     from springtide.domain.verdict import Verdict
     from springtide.registry.blobs import Blobs
 
@@ -32,7 +35,7 @@ __all__ = ["Registry"]
 
 
 class Registry:
-    """Versions, champions, journal and runs of all models, and the calls to services that allow only so many.
+    """Versions, champions, journal and runs of all models, calls to services that allow only so many, and notices.
 
     `engine` is an opened and migrated database; `blobs` holds the model files. Every method is one transaction, and
     what it writes is either there as a whole or not at all.
@@ -41,6 +44,11 @@ class Registry:
     def __init__(self, engine: Engine, blobs: Blobs) -> None:
         self._engine = engine
         self._blobs = blobs
+
+    @property
+    def engine(self) -> Engine:
+        """The database, for what must be written in one transaction with runs."""
+        return self._engine
 
     # Versions
 
@@ -261,12 +269,170 @@ class Registry:
         with reading(self._engine) as connection:
             return runs.list_snapshots(connection)
 
+    def change_run(self, run: str, change: Callable[[Run], Run]) -> Run:
+        """Store what `change` makes of a run as it stands now, whoever else has changed it since it was read."""
+        with writing(self._engine) as connection:
+            changed = change(runs.find(connection, run))
+            runs.save(connection, changed)
+            return changed
+
+    def end_run(self, run: str, change: Callable[[Run], Run]) -> Run:
+        """Store the end of a run, and let its model have another; a run that has ended stays as it is."""
+        with writing(self._engine) as connection:
+            found = runs.find(connection, run)
+            if not found.ended:
+                found = change(found)
+                runs.save(connection, found)
+                events.add(connection, run, "state", _told(found), found.finished or found.started)
+                queue.release(connection, found)
+            return found
+
+    def submit_run(self, run: Run, enqueue: Callable[[Connection], None]) -> Run:
+        """Let a new run wait, unless one of its model waits or runs already: then its reasons join that one.
+
+        `enqueue` puts it into the queue of the workers, in the same transaction. Returns the run that will do it.
+        """
+        with writing(self._engine) as connection:
+            active = queue.active(connection, run.model)
+            if active is not None:
+                joined = queue.join(connection, active, run.reasons)
+                if joined.reasons != active.reasons:
+                    new = {"reasons": list(joined.reasons[len(active.reasons) :])}
+                    events.add(connection, joined.id, "reason", new, run.started)
+                return joined
+            queue.claim(connection, run)
+            events.add(connection, run.id, "state", _told(run), run.started)
+            enqueue(connection)
+            return run
+
+    def active_run(self, model: str) -> Run | None:
+        """The run of a model that waits or runs, if there is one."""
+        with reading(self._engine) as connection:
+            return queue.active(connection, model)
+
+    def add_event(self, run: str, kind: str, body: Mapping[str, Any], at: datetime) -> int:
+        """Write down what a run tells; the event's number."""
+        with writing(self._engine) as connection:
+            return events.add(connection, run, kind, body, at)
+
+    def events(self, run: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
+        """What a run told after the event of that number, oldest first."""
+        with reading(self._engine) as connection:
+            return events.after(connection, run, after, limit)
+
+    # Workers
+
+    def take_place(self, worker: Worker, *, host: str, free: Callable[[Worker], bool]) -> Worker:
+        """Let a worker have the lowest place on its host that nobody has, or only one who is gone; its id is that place."""
+        with writing(self._engine) as connection:
+            return workers.take_place(connection, worker, host=host, free=free)
+
+    def beat(self, worker: Worker, now: datetime) -> bool:
+        """Say that a worker lives; False where it was taken for dead meanwhile."""
+        with writing(self._engine) as connection:
+            return workers.beat(connection, worker, now)
+
+    def workers(self) -> list[Worker]:
+        """All workers that have a place, dead ones too."""
+        with reading(self._engine) as connection:
+            return workers.everyone(connection)
+
+    def hand_back(self, worker: Worker) -> None:
+        """Say that a worker has ended, so that others take over its run at once."""
+        with writing(self._engine) as connection:
+            workers.hand_back(connection, worker)
+
+    def leave_place(self, worker: Worker) -> None:
+        """Give up a worker's place, if it has not been heard of since."""
+        with writing(self._engine) as connection:
+            workers.leave(connection, worker)
+
+    def lease(self, name: str, holder: str, now: datetime, span: timedelta) -> bool:
+        """Have a duty that only one process has at a time; to be said again before `span` is over."""
+        with writing(self._engine) as connection:
+            return workers.lease(connection, name, holder, now, span)
+
+    # Triggers
+
+    def trigger_states(self) -> list[TriggerState]:
+        """What every trigger and source has seen so far."""
+        with reading(self._engine) as connection:
+            return triggers.states(connection)
+
+    def save_triggers(self, states: Sequence[TriggerState], *, answered: Sequence[TriggerState] = ()) -> None:
+        """Store what triggers and sources have seen, and forget the requests that were answered."""
+        with writing(self._engine) as connection:
+            triggers.save(connection, states)
+            triggers.remove(connection, answered)
+
+    def request_run(self, model: str, reason: str, *, at: datetime) -> None:
+        """Ask for a run of a model from another process than the scheduler's."""
+        with writing(self._engine) as connection:
+            triggers.request(connection, model, reason, at)
+
+    def run_requests(self) -> list[TriggerState]:
+        """The requests that wait, oldest first."""
+        with reading(self._engine) as connection:
+            return triggers.requests(connection)
+
+    def champions_made(self) -> dict[str, datetime]:
+        """When the version that serves was made, model by model."""
+        with reading(self._engine) as connection:
+            return triggers.champions_made(connection)
+
+    def newest_snapshots(self, table: str) -> dict[str, int]:
+        """The version of a lake table that the newest run of each model saw."""
+        with reading(self._engine) as connection:
+            return triggers.newest_snapshots(connection, table)
+
     # Calls
 
     def spend_call(self, provider: str, period: str, *, limit: int) -> int | None:
         """Count one call of `limit` to a service in a period, before it is sent; the calls left, None for no call."""
         with writing(self._engine) as connection:
             return calls.spend(connection, provider, period, limit)
+
+    # Notices
+
+    def post_notice(self, notice: Notice, targets: Collection[str], *, due: datetime) -> None:
+        """Put a notice into the outbox for each of `targets`; one that is there already, or was, is left as it is."""
+        with writing(self._engine) as connection:
+            outbox.post(connection, notice, targets, due=due)
+
+    def due_notices(self, now: datetime, limit: int) -> list[Delivery]:
+        """What waits to be delivered now, oldest first; of each target the first `limit`."""
+        with reading(self._engine) as connection:
+            return outbox.due(connection, now, limit)
+
+    def notices(self, limit: int = 50) -> list[Delivery]:
+        """What has not been delivered, newest first: it waits, or it was given up."""
+        with reading(self._engine) as connection:
+            return outbox.undelivered(connection, limit)
+
+    def notice_delivered(self, notice: str, target: str) -> None:
+        """Note that a target has it."""
+        with writing(self._engine) as connection:
+            outbox.close(connection, notice, target)
+
+    def notice_failed(self, notice: str, target: str, *, due: datetime | None, failure: str) -> None:
+        """Note a try that failed; it waits until `due`, or is given up when that is None."""
+        with writing(self._engine) as connection:
+            outbox.put_off(connection, notice, target, due=due, failure=failure)
+
+    def forget_notices(self, before: datetime) -> None:
+        """Remove what was delivered or given up before that time."""
+        with writing(self._engine) as connection:
+            outbox.forget(connection, before)
+
+
+def _told(run: Run) -> dict[str, Any]:
+    """What an event says of a run's state."""
+    said: dict[str, Any] = {"state": run.state, "reasons": list(run.reasons)}
+    if run.version is not None:
+        said["version"] = run.version
+    if run.failure is not None:
+        said["failure"] = {"what": run.failure.what, "where": run.failure.where, "do": run.failure.do}
+    return said
 
 
 def _draft(

@@ -204,7 +204,7 @@ TRIGGERS = Table(  # what each trigger of a model (or each source) has seen so f
     Column("state", Text, nullable=False),  # JSON
 )
 
-OUTBOX = Table(  # notices that are still to be delivered, one row for each place
+OUTBOX = Table(  # notices and what came of them, one row for each place
     "springtide_outbox",
     METADATA,
     Column("id", String, primary_key=True),
@@ -212,8 +212,11 @@ OUTBOX = Table(  # notices that are still to be delivered, one row for each plac
     Column("created", Utc, nullable=False),
     Column("due", Utc, nullable=False),
     Column("tries", Integer, nullable=False),
+    Column("state", String, nullable=False),
     Column("body", Text, nullable=False),  # JSON
     Column("failure", Text),
+    CheckConstraint("state in ('waiting', 'delivered', 'given up')", name="springtide_outbox_state"),
+    Index("springtide_outbox_by_due", "state", "due"),
 )
 
 RECIPES = Table(  # what a search has found for a model

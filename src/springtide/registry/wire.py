@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from springtide.domain.model import Manifest
+from springtide.domain.notice import Notice
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
 from springtide.domain.verdict import Comparison, Verdict
@@ -19,10 +20,10 @@ from springtide.domain.verdict import Comparison, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["manifest_from", "run_from", "snapshot_from", "to_json", "verdict_from"]
+__all__ = ["manifest_from", "notice_from", "run_from", "snapshot_from", "to_json", "verdict_from"]
 
 
-def to_json(value: Manifest | Verdict | Run) -> str:
+def to_json(value: Manifest | Verdict | Run | Notice) -> str:
     """One line of JSON; times as RFC 3339."""
     return msgspec.json.encode(value).decode()
 
@@ -53,10 +54,18 @@ def run_from(text: str) -> Run:
         "reasons": tuple(raw["reasons"]),
         "started": _time(raw["started"]),
         "finished": _time(raw["finished"]),
+        "asked": _time(raw.get("asked")),
+        "until": _time(raw.get("until")),
         "steps": tuple(Step(**step | {"started": _time(step["started"])}) for step in raw["steps"]),
         "failure": None if raw["failure"] is None else Failure(**raw["failure"]),
     }
     return Run(**raw | words)
+
+
+def notice_from(text: str) -> Notice:
+    """Read what `to_json` wrote of a notice."""
+    raw = msgspec.json.decode(text, type=dict[str, Any])
+    return Notice(**raw | {"at": _time(raw["at"])})
 
 
 def snapshot_from(raw: Mapping[str, Any]) -> Snapshot:

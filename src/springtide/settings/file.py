@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -81,12 +82,21 @@ def _override(raw: dict[str, Any], environ: Mapping[str, str]) -> None:
         if not variable.startswith(PREFIX) or "__" not in variable:
             continue
         *sections, key = variable.removeprefix(PREFIX).lower().split("__")
-        place = raw
+        place: Any = raw
         for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
+            place = _below(place, section)
+            if not isinstance(place, dict | list):
                 raise SettingsError(f"{section!r} is not a section", where=variable, do="correct the variable's name")
+        if isinstance(place, list):
+            raise SettingsError(f"{sections[-1]!r} has no {key!r}", where=variable, do="correct the variable's name")
         place[key] = _toml_value(value)
+
+
+def _below(place: Any, section: str) -> Any:
+    """A section of a section, made where it is not there; of a list of sections the one with that number, from 0."""
+    if isinstance(place, dict):
+        return place.setdefault(section, {})
+    return place[int(section)] if section.isdecimal() and int(section) < len(place) else None
 
 
 def _toml_value(text: str) -> Any:
@@ -141,7 +151,9 @@ def _explain(error: ValidationError, *, path: Path, text: str, above: tuple[str,
 
 
 def _change(found: Any, place: tuple[str, ...]) -> str:
-    """What to change; a whole section is never repeated, it may hold a secret."""
+    """What to change; a whole section is never repeated, it may hold a secret, as do the places of notices."""
+    if place[:1] == ("notify",):
+        return "write it as docs/settings.md shows"
     if isinstance(found, dict) and place[:1] == ("sources",) and len(place) == 2:
         return f"set kind; {did_you_mean(str(found.get('kind', '')), _SOURCES)}"
     if isinstance(found, dict) or (isinstance(found, list) and any(isinstance(one, dict) for one in found)):
@@ -157,6 +169,8 @@ def _siblings(place: tuple[str, ...], first: Any) -> set[str]:
             fields = Settings.model_fields[part].annotation
         elif isinstance(fields, type) and issubclass(fields, BaseModel):
             fields = fields.model_fields[part].annotation if part in fields.model_fields else None
+        elif get_origin(fields) is tuple:  # this part is a number in a list
+            fields = get_args(fields)[0]
         elif place[0] == "models":
             fields = Model
     if place[0] == "sources" and len(place) > 2:
@@ -173,11 +187,15 @@ def _where(path: Path, text: str, place: tuple[str, ...]) -> str:
 def _line(text: str, place: tuple[str, ...]) -> int | None:
     """The line of a key: the nearest thing above it that the file spells out."""
     section: tuple[str, ...] = ()
+    counts: Counter[tuple[str, ...]] = Counter()  # of the sections of a list
     found, depth = None, 0
     for number, line in enumerate(text.splitlines(), start=1):
         spelled: tuple[str, ...] | None = None
-        if header := re.match(r"\s*\[\s*([^\]]+?)\s*\]", line):
-            section = tuple(part.strip().strip("\"'") for part in header[1].split("."))
+        if header := re.match(r"\s*(\[\[?)\s*([^\]]+?)\s*\]", line):
+            section = tuple(part.strip().strip("\"'") for part in header[2].split("."))
+            if header[1] == "[[":
+                counts[section] += 1
+                section = (*section, str(counts[section] - 1))
             spelled = section
         elif key := re.match(r"\s*[\"']?([\w./-]+?)[\"']?\s*=", line):
             spelled = (*section, key[1])

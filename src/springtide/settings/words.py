@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
-from springtide.domain.errors import SettingsError
-from springtide.domain.units import format_span, parse_span
+from springtide.domain.errors import SettingsError, did_you_mean
+from springtide.domain.notice import EVENTS, Event
+from springtide.domain.units import format_span, parse_bytes, parse_span
+from springtide.settings.cron import Cron, check_cron, check_zone
 
 __all__ = [
+    "OFF",
     "Age",
     "CoinGeckoSource",
     "ExchangeSource",
@@ -19,13 +23,17 @@ __all__ = [
     "FilesSource",
     "Gate",
     "Home",
+    "Interval",
+    "Limits",
     "Model",
+    "Notify",
     "Retrain",
     "Serve",
     "Settings",
     "SimulatorSource",
     "Source",
     "Span",
+    "Webhook",
 ]
 
 
@@ -39,6 +47,15 @@ Span = Annotated[timedelta, BeforeValidator(_as_span)]
 
 Age = Annotated[Span, Field(gt=timedelta(0))]
 """A span of time that is not zero."""
+
+OFF = timedelta(0)
+
+Interval = Annotated[
+    timedelta,
+    BeforeValidator(lambda value: OFF if value == "off" else parse_span(value) if isinstance(value, str) else value),
+    Field(ge=OFF),
+]
+"""A span of time, or `OFF`, written ``off``."""
 
 
 class _Section(BaseModel):
@@ -54,7 +71,18 @@ class Home(_Section):
     )
 
 
-class ExchangeSource(_Section):
+class _Source(_Section):
+    """What every source may say."""
+
+    every: Annotated[
+        Interval | None, Field(description="How often it is asked by itself; its timeframe when not given, or off.")
+    ] = None
+    silent_after: Annotated[
+        Interval | None, Field(description="Without a new row for so long it is told of; 3 timeframes, or off.")
+    ] = None
+
+
+class ExchangeSource(_Source):
     """Candles of an exchange, through ccxt."""
 
     kind: Literal["exchange"]
@@ -69,7 +97,7 @@ class ExchangeSource(_Section):
     table: Annotated[str | None, Field(description="Table to write; the source's name when not given.")] = None
 
 
-class SimulatorSource(_Section):
+class SimulatorSource(_Source):
     """Candles of the simulated exchange, started on loopback for the time of the call. Synthetic data."""
 
     kind: Literal["simulator"]
@@ -100,7 +128,7 @@ def _as_key(value: object) -> SecretStr:
     return SecretStr(text)
 
 
-class CoinGeckoSource(_Section):
+class CoinGeckoSource(_Source):
     """Prices or candles of coins, from CoinGecko."""
 
     kind: Literal["coingecko"]
@@ -129,7 +157,7 @@ class CoinGeckoSource(_Section):
     table: Annotated[str | None, Field(description="Table to write; the source's name when not given.")] = None
 
 
-class FilesSource(_Section):
+class FilesSource(_Source):
     """A file or a watched folder of CSV, Parquet or zip files."""
 
     kind: Literal["files"]
@@ -148,9 +176,20 @@ Source = Annotated[ExchangeSource | CoinGeckoSource | SimulatorSource | FilesSou
 class Retrain(_Section):
     """When a run is started by itself."""
 
-    cron: str | None = None
-    new_rows: Annotated[int | None, Field(ge=1)] = None
+    cron: Annotated[
+        Annotated[str, AfterValidator(check_cron)] | None, Field(description="Minute, hour, day, month, weekday.")
+    ] = None
+    timezone: Annotated[str, AfterValidator(check_zone), Field(description="By whose clocks cron is read.")] = "UTC"
+    new_rows: Annotated[
+        int | None, Field(ge=1, description="So many rows of its series more than the last run has seen.")
+    ] = None
+    max_age: Annotated[Age | None, Field(description="Since the champion was made; or there is none.")] = None
     drift: bool = False
+
+    @property
+    def schedule(self) -> Cron | None:
+        """The cron schedule, if there is one."""
+        return None if self.cron is None else Cron(self.cron, self.timezone)
 
 
 class Gate(_Section):
@@ -186,6 +225,17 @@ class Expires(_Section):
     model: Annotated[Age | None, Field(description="Since the latest outcome that the version has seen.")] = None
 
 
+class Limits(_Section):
+    """What one run may use; one that passes a limit fails with that reason, and nothing else notices."""
+
+    time: Annotated[Span, Field(description="From the first step to the last.")] = timedelta(hours=6)
+    memory: Annotated[
+        int,
+        BeforeValidator(lambda value: parse_bytes(value) if isinstance(value, str) else value),
+        Field(ge=100_000_000, description="Resident memory of the process of the run: 4GB."),
+    ] = 16_000_000_000
+
+
 class Model(_Section):
     """Something kept fresh: a task, a table, when to retrain, how to judge.
 
@@ -202,6 +252,7 @@ class Model(_Section):
     retrain: Retrain = Retrain()
     gate: Gate = Gate()
     expires: Expires = Expires()
+    limits: Limits = Limits()
     keep_versions: Annotated[int, Field(ge=2, description="Versions whose files are kept.")] = 20
     recipe: Any = None
 
@@ -229,10 +280,95 @@ class Serve(_Section):
     )
 
 
+def _as_event(value: object) -> object:
+    if isinstance(value, str) and value not in EVENTS:
+        raise SettingsError(f"event {value!r} is not known", where="events", do=did_you_mean(value, EVENTS))
+    return value
+
+
+Events = Annotated[tuple[Annotated[Event, BeforeValidator(_as_event)], ...], Field(min_length=1)]
+"""Which events a place wants to hear of."""
+
+
+def _as_secret(value: object) -> SecretStr:
+    """What signs must not be guessed; a mistaken one is refused without repeating it."""
+    if isinstance(value, SecretStr):
+        return value
+    if not (isinstance(value, str) and re.fullmatch(r"[!-~]{16,}", value)):
+        raise SettingsError(
+            "a webhook's secret is one word of at least 16 letters, digits and signs",
+            where="secret",
+            do="write a long random one, as `openssl rand -hex 32` prints it",
+        )
+    return SecretStr(value)
+
+
+def _has_host_alone(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:  # a port that is none
+        return False
+
+
+def _as_web_address(value: object) -> SecretStr:
+    """Often the path of a webhook is its password: a mistaken one is refused without repeating it."""
+    if isinstance(value, SecretStr):
+        return value
+    if not (isinstance(value, str) and re.fullmatch(r"https?://[!-~]+", value) and _has_host_alone(value)):
+        raise SettingsError(
+            "a webhook's url is an address of the web, without user and password",
+            where="url",
+            do='write url = "https://HOST/PATH"',
+        )
+    return SecretStr(value)
+
+
+def _as_apprise_urls(value: object) -> object:
+    """Only the form is looked at here, and nothing is repeated: such a URL is a password."""
+    listed = value if isinstance(value, list | tuple) else [None]
+    if not all(isinstance(url, str) and re.match(r"[A-Za-z][\w+.-]*://\S", url) for url in listed):
+        raise SettingsError(
+            "urls are a list of apprise URLs", where="urls", do='write urls = ["SERVICE://...", "SERVICE://..."]'
+        )
+    return value
+
+
+class Webhook(_Section):
+    """A web address that is told of events, each with a signature."""
+
+    url: Annotated[SecretStr, BeforeValidator(_as_web_address), Field(description="Where notices are posted to.")]
+    secret: Annotated[SecretStr, BeforeValidator(_as_secret), Field(description="What they are signed with.")]
+    events: Annotated[Events, Field(description="What it is told of.")] = EVENTS
+    allow_private: Annotated[bool, Field(description="Also to an address of this machine or a private network.")] = (
+        False
+    )
+
+
+class Notify(_Section):
+    """Who is told of what happens."""
+
+    urls: Annotated[
+        tuple[SecretStr, ...],
+        BeforeValidator(_as_apprise_urls),
+        Field(description="apprise URLs; their place is the environment."),
+    ] = ()
+    events: Annotated[Events, Field(description="What these are told of; webhooks have lists of their own.")] = EVENTS
+    webhooks: tuple[Webhook, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_that_no_place_is_listed_twice(self) -> Notify:
+        for places in (self.urls, [hook.url for hook in self.webhooks]):
+            if len(set(places)) < len(places):
+                raise SettingsError("one place is listed twice", where="notify", do="list each place once")
+        return self
+
+
 class Settings(_Section):
     """All of springtide.toml."""
 
     home: Home = Home()
     serve: Serve = Serve()
+    notify: Notify = Notify()
     sources: dict[str, Source] = {}
     models: dict[str, Model] = {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from springtide.domain.rows import Filter
     from springtide.evaluation.losses import Losses
 
-__all__ = ["Advance", "Budget", "Codec", "Encoded", "Exported", "Fitted", "Prepared", "Progress", "Task"]
+__all__ = ["Advance", "Budget", "Checkpoint", "Codec", "Encoded", "Exported", "Fitted", "Prepared", "Progress", "Task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,16 @@ class Progress(Protocol):
 
     def __call__(self, advance: Advance) -> None:
         """Take note of `advance`."""
+
+
+class Checkpoint(Protocol):
+    """Where a fit keeps how far it has come, for another process to go on from if this one is killed."""
+
+    def load(self) -> bytes | None:
+        """What was saved last; None when nothing was."""
+
+    def save(self, data: bytes) -> None:
+        """Replace what was saved before: wholly, or not at all if the process is killed."""
 
 
 class Prepared(Protocol):
@@ -127,8 +137,20 @@ class Task(Protocol[P, F, R]):
         No judging item is predicted at `judged_until` or later, if it is given; their outcomes may come later.
         """
 
-    def fit(self, prepared: P, *, start: Path | None, budget: Budget, progress: Progress) -> F:
-        """Train, from the exported model in the folder `start` or from nothing."""
+    def fit(
+        self,
+        prepared: P,
+        *,
+        start: Path | None,
+        budget: Budget,
+        progress: Progress,
+        checkpoint: Checkpoint | None = None,
+    ) -> F:
+        """Train, from the exported model in the folder `start` or from nothing.
+
+        With a `checkpoint` the fit goes on from where the one that saved it stood, and returns what that one returned if
+        it had ended; the seconds that were spent count. One that cannot be used (of something else, damaged) is ignored.
+        """
 
     def predictor(self, fitted: F) -> R:
         """The fitted model as a rival."""

@@ -9,8 +9,9 @@ from pydantic import ValidationError
 
 from springtide.cli.init import template
 from springtide.domain.errors import SettingsError
+from springtide.domain.notice import EVENTS
 from springtide.settings.file import read
-from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, Settings, SimulatorSource
+from springtide.settings.words import OFF, CoinGeckoSource, ExchangeSource, FilesSource, Settings, SimulatorSource
 from springtide.tasks.forecast.recipe import ForecastRecipe
 
 if TYPE_CHECKING:
@@ -27,6 +28,20 @@ host = "0.0.0.0"
 port = 8123
 poll_s = 0.5
 
+[notify]
+urls = ["json://user:hunter2@host/path"]
+events = ["promoted", "failed"]
+
+[[notify.webhooks]]
+url = "https://hooks.example/first?x=1"
+secret = "a-secret-of-the-first"
+
+[[notify.webhooks]]
+url = "http://10.0.0.1:8080"
+secret = "a-secret-of-the-second"
+events = ["drift"]
+allow_private = true
+
 [sources.binance]
 kind = "exchange"
 exchange = "binance"
@@ -36,6 +51,8 @@ history = "1y"
 overlap = 5
 url = "http://127.0.0.1:9"
 table = "candles"
+every = "1m"
+silent_after = "off"
 
 [sources.invented]
 kind = "simulator"
@@ -60,7 +77,9 @@ seed = 3
 
 [models.btc.retrain]
 cron = "5 * * * *"
+timezone = "Europe/Moscow"
 new_rows = 24
+max_age = "7d"
 drift = true
 
 [models.btc.gate]
@@ -75,6 +94,7 @@ model = "60d"
 """
 MODEL = '[models.btc]\ntask = "forecast"\ntable = "candles"\n'  # three lines
 COINGECKO = '[sources.x]\nkind = "coingecko"\ncoins = ["bitcoin"]\n'  # three lines
+WEBHOOK = '[[notify.webhooks]]\nurl = "https://hooks.example/a"\nsecret = "a-secret-of-the-first"\n'  # three lines
 EXCHANGE = '[sources.x]\nkind = "exchange"\nexchange = "binance"\nsymbols = ["BTC/USDT"]\n'  # four lines
 
 
@@ -98,16 +118,24 @@ def test_a_full_file_is_read_into_every_section(file: Path) -> None:
     settings = reading(file, FULL)
     assert settings.home.store == "s3://bucket/prefix"
     assert (settings.serve.host, settings.serve.port, settings.serve.poll_s) == ("0.0.0.0", 8123, 0.5)
+    assert [url.get_secret_value() for url in settings.notify.urls] == ["json://user:hunter2@host/path"]
+    assert settings.notify.events == ("promoted", "failed")
+    first, second = settings.notify.webhooks
+    assert (first.url.get_secret_value(), first.events) == ("https://hooks.example/first?x=1", EVENTS)
+    assert (second.secret.get_secret_value(), second.events) == ("a-secret-of-the-second", ("drift",))
+    assert (first.allow_private, second.allow_private) == (False, True)
     exchange, folder = settings.sources["binance"], settings.sources["folder"]
     assert isinstance(exchange, ExchangeSource)
     assert exchange.symbols == ("BTC/USDT", "ETH/USDT")
     assert exchange.history == timedelta(days=365)
+    assert (exchange.every, exchange.silent_after, folder.every) == (timedelta(minutes=1), OFF, None)
     assert isinstance(settings.sources["invented"], SimulatorSource)
     assert isinstance(folder, FilesSource)
     assert folder.columns == {"ds": "date", "y": "OT"}
     model = settings.models["btc"]
     assert (model.start, model.budget, model.seed) == ("scratch", timedelta(seconds=90), 3)
     assert (model.retrain.cron, model.retrain.new_rows, model.retrain.drift) == ("5 * * * *", 24, True)
+    assert (str(model.retrain.schedule), model.retrain.max_age) == ("5 * * * * Europe/Moscow", timedelta(days=7))
     assert (model.gate.rule, model.gate.judge, model.gate.first) == ("better", timedelta(days=30), "always")
     assert (model.expires.data, model.expires.model) == (timedelta(hours=6), timedelta(days=60))
     assert isinstance(model.recipe, ForecastRecipe)
@@ -161,6 +189,33 @@ MISTAKES = {
         "'corn' is not known",
         "did you mean 'cron'?",
     ),
+    "an unknown key of notify": ('[notify]\nurl = ["x://y"]\n', 2, "'url' is not known", "did you mean 'urls'?"),
+    "an unknown key of the second webhook": (
+        WEBHOOK + WEBHOOK.replace("example/a", "example/b") + 'secrets = "x"\n',
+        7,
+        "'secrets' is not known",
+        "did you mean 'secret'?",
+    ),
+    "a missing key of a webhook": (
+        '[[notify.webhooks]]\nurl = "https://hooks.example/a"\n',
+        1,
+        "'secret' is missing",
+        "[notify.webhooks.0]",
+    ),
+    "an unknown event": (
+        '[notify]\nevents = ["promoted", "promotted"]\n',
+        2,
+        "'promotted' is not known",
+        "did you mean 'promoted'?",
+    ),
+    "an unknown event of a webhook": (
+        WEBHOOK + 'events = ["source-silent"]\n',
+        4,
+        "'source-silent' is not known",
+        "did you mean 'source_silent'?",
+    ),
+    "no event at all": ("[notify]\nevents = []\n", 2, "notify.events", "docs/settings.md"),
+    "a place that is listed twice": ('[notify]\nurls = ["x://y", "x://y"]\n', 1, "listed twice", "once"),
     "a word for a number": ('[serve]\nhost = "h"\nport = "x"\n', 3, "serve.port", "'x'"),
     "a number for a text": ("[home]\nstore = 3\n", 2, "home.store", "3"),
     "a number out of range": ("[serve]\nport = 70000\n", 2, "serve.port", "70000"),
@@ -196,6 +251,32 @@ MISTAKES = {
         "every version has expired when it is made",
         "longer than gate.judge",
     ),
+    "a schedule of six fields": (
+        MODEL + '[models.btc.retrain]\ncron = "0 5 * * * *"\n',
+        5,
+        "has 6 fields, a schedule has five",
+        "minute, hour, day of the month, month and day of the week",
+    ),
+    "a schedule that never fires": (
+        MODEL + '[models.btc.retrain]\nnew_rows = 5\ncron = "0 0 30 2 *"\n',
+        6,
+        "never fires: there is no such day",
+        "correct the day or the month",
+    ),
+    "a time zone that nobody knows": (
+        MODEL + '[models.btc.retrain]\ncron = "5 * * * *"\ntimezone = "Europe/Mosow"\n',
+        6,
+        "'Europe/Mosow' is no time zone",
+        "did you mean 'Europe/Moscow'?",
+    ),
+    "a bad age of a champion": (
+        MODEL + '[models.btc.retrain]\nmax_age = "old"\n',
+        5,
+        "'old' is not a span",
+        "30s, 5m, 1h",
+    ),
+    "a bad pace of a source": (EXCHANGE + 'every = "often"\n', 5, "'often' is not a span", "30s, 5m, 1h"),
+    "a pace below zero": (EXCHANGE + "silent_after = -1\n", 5, "greater than or equal to", "-1"),
     "an unknown limit of age": (
         MODEL + '[models.btc.expires]\nrows = "6h"\n',
         5,
@@ -295,6 +376,60 @@ LEAKS = {
     "a missing key beside a key": (f'[sources.x]\nkind = "coingecko"\nkey = "{SECRET}"\n', {}),
     "a list of sources": (f'[[sources.x]]\nkind = "coingecko"\nkey = "{SECRET}"\n', {}),
 }
+
+
+TOLD = '[[notify.webhooks]]\nurl = "https://hooks.example/{url}"\nsecret = "{secret}"\n'.format
+NOTIFY_LEAKS = {
+    # name: (text, variables)
+    "a text for urls": (f'[notify]\nurls = "tgram://{SECRET}"\n', {}),
+    "a URL without its service": (f'[notify]\nurls = ["{SECRET}"]\n', {}),
+    "a URL alone in the environment": ("", {"SPRINGTIDE_NOTIFY__URLS": f"tgram://{SECRET}"}),
+    "a URL that is listed twice": (f'[notify]\nurls = ["tgram://{SECRET}", "tgram://{SECRET}"]\n', {}),
+    "a mistake beside a URL": (f'[notify]\nurls = ["tgram://{SECRET}"]\nevents = ["x"]\n', {}),
+    "a text for the section": (f'notify = "tgram://{SECRET}"\n', {}),
+    "a text for the webhooks": (f'[notify]\nwebhooks = "https://{SECRET}"\n', {}),
+    "a list of addresses for webhooks": (f'[notify]\nwebhooks = ["https://{SECRET}"]\n', {}),
+    "a short secret": (TOLD(url="a", secret=SECRET), {}),
+    "a secret of two words": (TOLD(url="a", secret=f"{SECRET} and {SECRET}"), {}),
+    "a number for a secret": (TOLD(url="a", secret="x"), {"SPRINGTIDE_NOTIFY__WEBHOOKS__0__SECRET": f'["{SECRET}"]'}),
+    "a password in an address": (f'[[notify.webhooks]]\nurl = "https://u:{SECRET}@host/"\nsecret = "{"s" * 16}"\n', {}),
+    "an address without http": (f'[[notify.webhooks]]\nurl = "ftp://{SECRET}"\nsecret = "{"s" * 16}"\n', {}),
+    "a port that is none": (f'[[notify.webhooks]]\nurl = "http://h:99999/{SECRET}"\nsecret = "{"s" * 16}"\n', {}),
+    "an address of two words": (TOLD(url=f"{SECRET} x", secret="s" * 16), {}),
+    "a mistyped secret": (TOLD(url=SECRET, secret=SECRET * 2).replace("secret =", "secrte ="), {}),
+    "a mistake beside a secret": (TOLD(url=SECRET, secret=SECRET * 2) + "allow_private = 3\n", {}),
+}
+
+
+@pytest.mark.parametrize("leak", NOTIFY_LEAKS)
+def test_a_mistake_never_repeats_the_place_of_a_notice(leak: str, file: Path) -> None:
+    text, environ = NOTIFY_LEAKS[leak]
+    refused = refusal(file, text, environ)
+    assert "notify" in refused.where
+    assert SECRET not in "".join(traceback.format_exception(refused))
+
+
+def test_a_webhook_that_is_listed_twice_is_refused(file: Path) -> None:
+    assert "listed twice" in refusal(file, WEBHOOK + WEBHOOK).what
+
+
+def test_secrets_of_notify_come_from_the_environment_and_are_never_shown(file: Path) -> None:
+    environ = {
+        "SPRINGTIDE_NOTIFY__URLS": f'["tgram://{SECRET}"]',
+        "SPRINGTIDE_NOTIFY__WEBHOOKS__0__SECRET": "0123456789" + SECRET,
+    }
+    text = '[[notify.webhooks]]\nurl = "https://hooks.example/a"\n'
+    settings = reading(file, text, environ)
+    assert settings.notify.urls[0].get_secret_value() == f"tgram://{SECRET}"
+    assert settings.notify.webhooks[0].secret.get_secret_value() == "0123456789" + SECRET
+    assert SECRET not in f"{settings} {settings!r} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+@pytest.mark.parametrize("number", ["1", "x", "-1"])
+def test_a_variable_for_a_webhook_that_is_not_there_is_refused_by_its_name(file: Path, number: str) -> None:
+    variable = f"SPRINGTIDE_NOTIFY__WEBHOOKS__{number.upper()}__SECRET"
+    assert refusal(file, WEBHOOK, {variable: "s" * 16}).where == variable
+    assert refusal(file, WEBHOOK, {"SPRINGTIDE_NOTIFY__WEBHOOKS__SECRET": "s" * 16}).where.endswith("WEBHOOKS__SECRET")
 
 
 @pytest.mark.parametrize("leak", LEAKS)

@@ -53,8 +53,11 @@ def upgrade() -> None:
         sa.Column("created", UTC, nullable=False),
         sa.Column("due", UTC, nullable=False),
         sa.Column("tries", sa.Integer, nullable=False),
+        sa.Column("state", sa.String, nullable=False),
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("failure", sa.Text),
+        sa.CheckConstraint("state in ('waiting', 'delivered', 'given up')", name="springtide_outbox_state"),
+        sa.Index("springtide_outbox_by_due", "state", "due"),
     )
     op.create_table(
         "springtide_recipes",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
-__all__ = ["FilesSource"]
+__all__ = ["FilesSource", "is_ready"]
 
 STEP_MARK = "files:step_s"
 IRREGULAR = "irregular"  # the timeframe of rows that come when they come: funding rates, events
@@ -105,7 +105,7 @@ class FilesSource:
             return [self._path]
         if not self._path.is_dir():
             raise NotFound("no such file or folder", where=str(self._path), do=f"correct path in [sources.{self.name}]")
-        return sorted(file for file in self._path.rglob("*") if _is_ready(file, self._path))
+        return sorted(file for file in self._path.rglob("*") if is_ready(file, self._path))
 
     def _batch(self, file: Path, data: bytes, *, digest: str, done: float) -> Batch:
         where = str(file)
@@ -158,7 +158,7 @@ class FilesSource:
         return step_s
 
 
-def _is_ready(file: Path, folder: Path) -> bool:
+def is_ready(file: Path, folder: Path) -> bool:
     """A data file that is not hidden; one in progress ends with .part or .tmp and so has no known ending yet."""
     hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
     return not hidden and file.name.lower().endswith(SUFFIXES) and file.is_file()

@@ -12,6 +12,7 @@ from springtide.domain.errors import SettingsError
 from springtide.domain.rows import Filter
 from springtide.tasks.forecast.baselines import COSTLY, fit_baselines, fit_scaled_quantiles
 from springtide.tasks.forecast.baselines.seasonal import fit_seasonal_quantiles
+from springtide.tasks.forecast.checkpoint import CHECKPOINT_S, TrainingCheckpoint, fingerprint
 from springtide.tasks.forecast.explain import explain_forecaster
 from springtide.tasks.forecast.export import export_forecaster, load_exported, load_network
 from springtide.tasks.forecast.items import split
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from springtide.tasks.forecast.graphs import GraphCache
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.networks.forecaster import Forecaster
-    from springtide.tasks.seam import Budget, Exported, Progress
+    from springtide.tasks.seam import Budget, Checkpoint, Exported, Progress
 
 __all__ = ["ForecastTask"]
 
@@ -49,14 +50,16 @@ class ForecastTask:
     """Quantiles of close (or y) for each of `horizon` steps; one model for one series or for many.
 
     `graphs` remembers exported graphs from run to run; without it every fit from scratch is exported anew.
+    `checkpoint_s` is the least time between two checkpoints of a fit, in seconds.
     """
 
     name = "forecast"
     recipe: type[BaseModel] = ForecastRecipe
     costly_baselines: tuple[str, ...] = tuple(COSTLY)
 
-    def __init__(self, *, graphs: GraphCache | None = None) -> None:
+    def __init__(self, *, graphs: GraphCache | None = None, checkpoint_s: float = CHECKPOINT_S) -> None:
         self.graphs = graphs
+        self.checkpoint_s = checkpoint_s
 
     def rows(self, recipe: ForecastRecipe, *, until: datetime | None) -> Filter:
         """Which rows of the table a run needs."""
@@ -78,14 +81,35 @@ class ForecastTask:
         """Cut history into training, validation and judging items, purged by the horizon."""
         return split(rows, recipe, judged_from=judged_from, judged_until=judged_until, outside=outside)
 
-    def fit(self, prepared: Windows, *, start: Path | None, budget: Budget, progress: Progress) -> Fitted:
-        """Train from the exported model in `start` when its layout is the same, else from its baseline."""
-        network, layout, graph = self._start(prepared, start, seed=budget.seed)
-        learn_what_is_usual(network, prepared)
+    def fit(
+        self,
+        prepared: Windows,
+        *,
+        start: Path | None,
+        budget: Budget,
+        progress: Progress,
+        checkpoint: Checkpoint | None = None,
+    ) -> Fitted:
+        """Train from the exported model in `start` when its layout is the same, else from its baseline.
+
+        The facts say at which step a training with a `checkpoint` went on, and why a checkpoint was ignored if one was.
+        """
+        wanted = _layout(prepared, decay=0.0)
+        loaded = None if start is None else load_network(start, wanted)
+        champion, layout, graph = loaded or (None, wanted, None)
+        mine = None
+        if checkpoint is not None:
+            mark = fingerprint(prepared, layout, champion, seed=budget.seed)
+            mine = TrainingCheckpoint(checkpoint, mark, every_s=self.checkpoint_s)
+        if mine is not None and mine.standing is not None:
+            network, layout = mine.standing.network(), mine.standing.layout
+        else:
+            network, layout = _fresh(prepared, seed=budget.seed) if champion is None else (champion, layout)
+            learn_what_is_usual(network, prepared)
         cautious = graph is None and isinstance(
             network.head, QuantileHead
         )  # a regression is a start that is hard to beat
-        fitted = train(prepared, network, layout, budget=budget, progress=progress, cautious=cautious)
+        fitted = train(prepared, network, layout, budget=budget, progress=progress, cautious=cautious, checkpoint=mine)
         facts = {**fitted.facts, "start": "scratch" if graph is None else "champion"}
         return replace(fitted, graph=graph, facts=facts)
 
@@ -113,28 +137,27 @@ class ForecastTask:
         """Groups of inputs by what the judged and the newest forecasts owe to them."""
         return explain_forecaster(load_exported(folder), prepared, seed=seed)
 
-    def _start(self, prepared: Windows, start: Path | None, *, seed: int) -> tuple[Forecaster, Layout, Path | None]:
-        """The champion's network where its layout is the wanted one, else a fresh one at its baseline."""
-        if start is not None and (loaded := load_network(start, _layout(prepared, decay=0.0))) is not None:
-            return loaded
-        layout, table = _fit_layout(prepared)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = build_forecaster(layout, torch.from_numpy(table))
-        network.observation.scale.fit(torch.from_numpy(prepared.features.values[prepared.train]))
-        if isinstance(network.observation, ClassicObservation):
-            learned = prepared.panel.values[: int(prepared.train.max()) + 1]
-            network.observation.fit(torch.from_numpy(learned))
-            assert isinstance(network.head, ClassicHead)  # the two come together
-            network.head.fit(torch.from_numpy(learned[:, 3]))
-        elif layout.kind == "candles":
-            start_at_regression(network, prepared)
-        return network, layout, None
-
 
 def _drivers(recipe: ForecastRecipe) -> tuple[str, ...]:
     """Series that are read but not forecast; none when all series of the table are."""
     return tuple(name for name in recipe.features.drivers if name not in recipe.series) if recipe.series else ()
+
+
+def _fresh(prepared: Windows, *, seed: int) -> tuple[Forecaster, Layout]:
+    """A network at its baseline."""
+    layout, table = _fit_layout(prepared)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = build_forecaster(layout, torch.from_numpy(table))
+    network.observation.scale.fit(torch.from_numpy(prepared.features.values[prepared.train]))
+    if isinstance(network.observation, ClassicObservation):
+        learned = prepared.panel.values[: int(prepared.train.max()) + 1]
+        network.observation.fit(torch.from_numpy(learned))
+        assert isinstance(network.head, ClassicHead)  # the two come together
+        network.head.fit(torch.from_numpy(learned[:, 3]))
+    elif layout.kind == "candles":
+        start_at_regression(network, prepared)
+    return network, layout
 
 
 def _fit_layout(prepared: Windows) -> tuple[Layout, NDArray[np.float64]]:

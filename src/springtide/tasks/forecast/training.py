@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -17,16 +17,18 @@ from torch.optim.swa_utils import AveragedModel
 from springtide.evaluation.significance import diebold_mariano
 from springtide.tasks.forecast.answers import Answers
 from springtide.tasks.forecast.baselines.predictor import thin
+from springtide.tasks.forecast.checkpoint import Standing
 from springtide.tasks.forecast.scoring import item_scale, naive_error
 from springtide.tasks.forecast.volatility import ewma_volatility
 from springtide.tasks.seam import Advance
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from springtide.tasks.forecast.checkpoint import Tensors, TrainingCheckpoint
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.networks.forecaster import Forecaster, Layout
     from springtide.tasks.seam import Budget, Progress
@@ -131,6 +133,7 @@ def train(
     budget: Budget,
     progress: Progress,
     cautious: bool = False,
+    checkpoint: TrainingCheckpoint | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Fitted:
     """Minimise the pinball loss on the training items; keep the weights that are best on the validation items.
@@ -142,68 +145,168 @@ def train(
     may be chance. Training stops when validation has not improved for `patience` looks, after `max_steps`, or when the
     time budget is spent; a budget of steps takes the place of the last two.
 
+    With a `checkpoint` it goes on from where that one stands, with the network that is kept there, and ends with the
+    same weights as a training that was never interrupted.
+
     Notes
     -----
     Averaged weights: Polyak & Juditsky 1992, doi:10.1137/0330046.
     """
-    recipe = windows.recipe
+    saved = None if checkpoint is None else checkpoint.standing
+    patience = windows.recipe.patience * LOOK_STEPS
+    timed = budget.steps is None
+    max_steps = windows.recipe.max_steps if budget.steps is None else budget.steps
+    max_seconds = budget.seconds if timed else math.inf
     device = choose_device(budget.device)
     network = network.to(device)
-    average = AveragedModel(network, multi_avg_fn=_moving_average)
+    if checkpoint is not None and saved is not None and saved.ended:
+        return Fitted(network.eval(), layout, {**saved.facts, **checkpoint.facts})
     objective = _Objective.of(windows, layout, device)
-    optimiser = torch.optim.AdamW(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    batches = _batches(windows, layout, device, seed=budget.seed)
-
-    most_steps = recipe.max_steps if budget.steps is None else budget.steps
-    most_seconds = budget.seconds if budget.steps is None else math.inf
-    began = clock()
-    at_start = objective.look(network)
-    at_best = at_start
-    first = best = float(at_start.mean())
-    best_step, step, stopped = 0, 0, "max_steps" if budget.steps is None else "budget of steps"
-    weights = begun = copy.deepcopy(network.state_dict())
-    while step < most_steps:
-        step += 1
-        network.train()
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(objective.training_loss(network, next(batches)))
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        average.update_parameters(network)
+    training = _Training(windows, network, layout, objective, seed=budget.seed)
+    began = saved_at = clock()
+    if saved is None:
+        training.begin()
+    else:
+        training.go_on(saved)
+        began -= saved.facts["seconds"]
+    stopped = "max_steps" if timed else "budget of steps"
+    while training.step < max_steps:
+        training.learn()
+        step = training.step
         spent = clock() - began
-        over = spent >= most_seconds
-        if step % LOOK_STEPS and step < most_steps and not over:
+        over = spent >= max_seconds
+        if step % LOOK_STEPS and step < max_steps and not over:
             continue
-        losses = objective.look(cast("Forecaster", average.module))
-        if (now := float(losses.mean())) < best:
-            best, best_step, weights = now, step, copy.deepcopy(average.module.state_dict())
-            at_best = losses
-        share = max(spent / max(most_seconds, 1e-9), step / most_steps)
-        left = min(most_seconds - spent, spent / step * (most_steps - step))
-        progress(Advance(done=min(1.0, share), epoch=step, loss=best, seconds_left=max(0.0, left)))
-        if over or step - best_step >= recipe.patience * LOOK_STEPS:
+        training.look()
+        share = max(spent / max(max_seconds, 1e-9), step / max_steps)
+        left = min(max_seconds - spent, spent / step * (max_steps - step))
+        progress(Advance(done=min(1.0, share), epoch=step, loss=training.best.loss, seconds_left=max(0.0, left)))
+        if over or step - training.best.step >= patience:
             stopped = "time budget" if over else "validation no longer improves"
             break
-    chance = objective.chance(at_start, at_best)
-    kept = "trained" if best_step and not (cautious and chance > MOST_CHANCE) else "start"
-    network.load_state_dict(weights if kept == "trained" else begun)
+        if checkpoint is not None and step < max_steps and clock() - saved_at >= checkpoint.every_s:
+            checkpoint.save(training.standing(layout, seconds=clock() - began))
+            saved_at = clock()
+    start, best = training.start, training.best
+    chance = objective.chance(start.losses, best.losses)
+    kept = best if best.step and not (cautious and chance > MOST_CHANCE) else start
+    network.load_state_dict(kept.weights)
     network.eval()
     facts = {
-        "steps": step,
-        "best_step": best_step,
-        "kept": kept,
+        "steps": training.step,
+        "best_step": best.step,
+        "kept": "trained" if kept.step else "start",
         "validation_p_value": chance,
-        "validation_loss_at_start": first,
-        "validation_loss": best if kept == "trained" else first,
-        "best_validation_loss": best,
+        "validation_loss_at_start": start.loss,
+        "validation_loss": kept.loss,
+        "best_validation_loss": best.loss,
         "stopped_by": stopped,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "device": str(device),
         "seconds": clock() - began,
     }
+    if checkpoint is not None:
+        facts |= checkpoint.facts
+        checkpoint.save(Standing(layout, network.doubt.threshold, network.state_dict(), facts, parts={}))
     return Fitted(network, layout, facts)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    """Weights that may be kept."""
+
+    step: int
+    losses: NDArray[np.float64]  # (n,) of the validation items
+    weights: Tensors
+
+    @property
+    def loss(self) -> float:
+        return float(self.losses.mean())
+
+
+class _Training:
+    """A training between two steps: all that a step or a look changes."""
+
+    def __init__(
+        self, windows: Windows, network: Forecaster, layout: Layout, objective: _Objective, *, seed: int
+    ) -> None:
+        recipe = windows.recipe
+        self.network, self.objective = network, objective
+        self.average = AveragedModel(network, multi_avg_fn=_moving_average)
+        self.optimiser = torch.optim.AdamW(
+            network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        )
+        self.items = torch.from_numpy(windows.train)
+        self.batch = recipe.batch or BATCH[layout.network]
+        self.draw = torch.Generator().manual_seed(seed)  # the same batches on every device
+        self.step = 0
+        self.start: _Candidate
+        self.best: _Candidate
+
+    def begin(self) -> None:
+        """Stand at the start, whose weights are the best so far."""
+        losses = self.objective.look(self.network)
+        self.start = self.best = _Candidate(0, losses, copy.deepcopy(self.network.state_dict()))
+
+    def go_on(self, standing: Standing) -> None:
+        """Stand where another process stood."""
+        parts, facts = standing.parts, standing.facts
+        self.network.load_state_dict(parts["network"])
+        self.average.load_state_dict(parts["average"])
+        self.optimiser.load_state_dict({**self.optimiser.state_dict(), "state": _by_place(parts["optimiser"])})
+        self.draw.set_state(parts["draw"]["state"])
+        self.step = facts["steps"]
+        self.start = self.best = _Candidate(0, parts["losses"]["start"].numpy(), standing.weights)
+        if facts["best_step"]:
+            self.best = _Candidate(facts["best_step"], parts["losses"]["best"].numpy(), parts["best"])
+
+    def learn(self) -> None:
+        """One optimiser step on training items drawn with replacement."""
+        self.step += 1
+        places = torch.randint(len(self.items), (self.batch,), generator=self.draw)
+        items = self.items[places].to(self.objective.levels.device)
+        self.network.train()
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.objective.training_loss(self.network, items))
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.average.update_parameters(self.network)
+
+    def look(self) -> None:
+        """Remember the averaged weights where they are better than all before."""
+        average = cast("Forecaster", self.average.module)
+        now = _Candidate(self.step, self.objective.look(average), average.state_dict())
+        if now.loss < self.best.loss:
+            self.best = replace(now, weights=copy.deepcopy(now.weights))
+
+    def standing(self, layout: Layout, *, seconds: float) -> Standing:
+        """All of this, to be written down before the next step."""
+        losses = {"start": torch.from_numpy(self.start.losses)}
+        parts: dict[str, Tensors] = {
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": _by_name(self.optimiser.state_dict()["state"]),
+            "draw": {"state": self.draw.get_state()},
+            "losses": losses,
+        }
+        if self.best.step:
+            losses["best"], parts["best"] = torch.from_numpy(self.best.losses), self.best.weights
+        facts = {"steps": self.step, "best_step": self.best.step, "seconds": seconds}
+        return Standing(layout, self.network.doubt.threshold, self.start.weights, facts, parts)
+
+
+def _by_name(state: Mapping[int, Tensors]) -> dict[str, Tensor]:
+    """What an optimiser knows of each parameter, ``PLACE.NAME``."""
+    return {f"{place}.{name}": tensor for place, tensors in state.items() for name, tensor in tensors.items()}
+
+
+def _by_place(tensors: Tensors) -> dict[int, dict[str, Tensor]]:
+    """What `_by_name` was given."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        place, _, name = key.partition(".")
+        state.setdefault(int(place), {})[name] = tensor
+    return state
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -264,15 +367,6 @@ def _volatility(windows: Windows, layout: Layout) -> NDArray[np.float64]:
     panel = windows.panel
     volatility = ewma_volatility(panel, window=layout.window, decay=layout.decay)
     return volatility * panel.target if panel.logarithmic else volatility
-
-
-def _batches(windows: Windows, layout: Layout, device: torch.device, *, seed: int) -> Iterator[Tensor]:
-    """Training items drawn with replacement, the same for the same seed on every device."""
-    items = torch.from_numpy(windows.train)
-    size = windows.recipe.batch or BATCH[layout.network]
-    draw = torch.Generator().manual_seed(seed)
-    while True:
-        yield items[torch.randint(len(items), (size,), generator=draw)].to(device)
 
 
 def _moving_average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:

@@ -1,0 +1,104 @@
+"""What one worker does for all: it ticks the scheduler, and sends what people want to be told."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from springtide.app.home import open_home, read_settings
+from springtide.app.ingestion import Brought, ingest
+from springtide.app.notifying import announce, deliver
+from springtide.app.queue import submit
+from springtide.app.scheduler import Scheduler
+from springtide.domain.clock import utc_now
+from springtide.domain.errors import NotReady, SpringtideError, StoreFailed
+from springtide.domain.notice import Notice
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from springtide.app.home import Home
+    from springtide.domain.trigger import Finding
+
+__all__ = ["SchedulerDuties"]
+
+LOG = logging.getLogger("springtide.duties")
+TOLD = {"source_silent": "is silent", "source_speaks": "brings rows again", "source_failed": "fails"}
+
+
+class SchedulerDuties:
+    """The scheduler of springtide.toml as it stands now, and the delivery of notices in a thread of its own.
+
+    A file that was changed is read again; one that cannot be read leaves things as they were, and that is logged.
+    """
+
+    def __init__(self, config: Path) -> None:
+        self._config = config
+        self._closed = threading.Event()
+        self._open()
+        threading.Thread(target=self._deliver, daemon=True).start()
+
+    def tick(self) -> None:
+        """Do what is due."""
+        if self._changed() != self._read:
+            self._open_again()
+        report = self._scheduler.tick()
+        for model, reasons in report.submitted.items():
+            LOG.info("a run of %s was asked for: %s", model, "; ".join(reasons))
+        for model, why in report.refused.items():
+            LOG.warning("no run of %s could be asked for: %s", model, why)
+
+    def close(self) -> None:
+        """Stop."""
+        self._closed.set()
+        self._scheduler.close()
+
+    def _changed(self) -> float:
+        try:
+            return self._config.stat().st_mtime
+        except OSError:
+            return self._read  # being replaced: looked at again in a second
+
+    def _open(self) -> None:
+        self._read = self._config.stat().st_mtime
+        self._home: Home = open_home(read_settings(self._config))
+        self._scheduler = Scheduler(self._home, self._submit, self._ingest, utc_now, self._tell)
+
+    def _open_again(self) -> None:
+        before = self._scheduler
+        try:
+            self._open()
+        except SpringtideError as error:
+            self._read = self._changed()
+            LOG.warning("springtide.toml was changed and cannot be used; the one before stays: %s", error)
+        else:
+            before.close()
+            LOG.info("springtide.toml was changed and read again")
+
+    def _submit(self, model: str, reasons: tuple[str, ...]) -> object:
+        return submit(self._home, model, reasons=reasons)
+
+    def _ingest(self, source: str) -> Brought:
+        return ingest(self._home, source, now=utc_now, told=lambda _brought, _done: None)
+
+    def _tell(self, finding: Finding) -> None:
+        LOG.warning("%s: %s", finding.subject, finding.what)
+        if finding.kind in TOLD:
+            notice = Notice(
+                id=finding.id,
+                event="source_silent",
+                title=f"{finding.subject} {TOLD[finding.kind]}",
+                text=finding.what,
+                at=finding.at,
+                source=finding.subject,
+                facts={"finding": finding.kind},
+            )
+            announce(self._home, notice)
+
+    def _deliver(self) -> None:
+        while not self._closed.wait(1.0):
+            try:
+                deliver(self._home)
+            except (NotReady, StoreFailed):
+                continue  # the database is away: again in a second

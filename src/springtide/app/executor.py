@@ -1,0 +1,143 @@
+"""The process that does the steps of runs: asked by its worker in lines of JSON, and gone when its worker is."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import sys
+import tempfile
+import threading
+import traceback
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from springtide.app.home import open_home, read_settings
+from springtide.app.worker import TASKS, ordered
+from springtide.domain.clock import utc_now
+from springtide.domain.errors import NotReady, SourceUnavailable, SpringtideError, StoreFailed
+from springtide.pipeline.recorder import Recorder, Silent, failure_of, finished_steps
+from springtide.pipeline.steps import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from springtide.app.home import Home
+    from springtide.tasks.seam import Task
+
+__all__ = ["Executor", "main"]
+
+TRANSIENT = (NotReady, SourceUnavailable, StoreFailed)
+
+
+class Executor:
+    """Does the steps of one run after another; between two steps of a run it keeps what is in memory."""
+
+    def __init__(self, config: Path, *, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS) -> None:
+        self._config, self._tasks = config, tasks
+        self._run = ""
+        self._left = ExitStack()
+        self._home: Home
+        self._steps: Steps
+        self._recorder: Recorder
+
+    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what is asked; every error is an answer too."""
+        try:
+            if question["run"] != self._run:
+                self._open(question["run"])
+            if question["ask"] == "begin":
+                return {"steps": list(self._steps.names)}
+            self._step(question["step"])
+        except Exception as error:  # noqa: BLE001 - the worker is told of every one
+            self._close()
+            if not isinstance(error, SpringtideError):
+                traceback.print_exc()
+            failure = failure_of(error, where=f"step {question.get('step', 'begin')}")
+            passing = isinstance(error, TRANSIENT)
+            return {"failed": {"what": failure.what, "where": failure.where, "do": failure.do, "transient": passing}}
+        return {}
+
+    def _open(self, run: str) -> None:
+        """Get ready for a run, wherever it stands."""
+        self._close()
+        self._home = open_home(read_settings(self._config))
+        found = self._home.registry.run(run)
+        folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="springtide-")))
+        self._left.enter_context(_telling(self._home, run))
+        order, collect, files = ordered(self._home, found)
+        results = {step.name: step.result for step in finished_steps(found)}
+        self._steps = Steps(
+            order,
+            self._tasks[order.settings.task],
+            self._home.lake.table,
+            self._home.registry,
+            folder,
+            collect,
+            files,
+            results,
+        )
+        self._recorder = Recorder(found, self._home.registry, Silent())
+        self._run = run
+
+    def _step(self, name: str) -> None:
+        """Do a step, unless an earlier process has done it and was killed before it could say so."""
+        if name in self._steps.results:
+            return
+        with self._recorder.step(name) as result:
+            self._steps.take(name, result, progress=self._recorder.advance, now=utc_now)
+        if name == self._steps.names[-1]:
+            self._close()
+
+    def _close(self) -> None:
+        """Forget the run and what is in memory of it."""
+        self._left.close()
+        self._run = ""
+        if hasattr(self, "_steps"):
+            del self._steps, self._recorder
+
+
+class _telling(logging.Handler):  # noqa: N801 - a context manager
+    """Log lines become events of the run."""
+
+    def __init__(self, home: Home, run: str) -> None:
+        super().__init__(logging.INFO)
+        self._home, self._of = home, run
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Store a line."""
+        body = {"level": record.levelname.lower(), "line": record.getMessage()}
+        self._home.registry.add_event(self._of, "log", body, utc_now())
+
+    def __enter__(self) -> None:
+        logging.getLogger("springtide").addHandler(self)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger("springtide").removeHandler(self)
+
+
+def main() -> None:
+    """Answer questions until there is nobody to ask them: ``python -m springtide.app.executor springtide.toml``."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print goes to the log of the worker, not among the answers
+    logging.getLogger("springtide").setLevel(logging.INFO)
+    logging.captureWarnings(capture=True)
+    questions: queue.SimpleQueue[str] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(questions,), daemon=True).start()
+    executor = Executor(Path(sys.argv[1]))
+    while True:
+        answers.write(json.dumps(executor.answer(json.loads(questions.get()))) + "\n")
+        answers.flush()
+
+
+def _listen(questions: queue.SimpleQueue[str]) -> None:
+    """Take questions in while a step is being done, to notice at once that the worker is gone."""
+    for line in sys.stdin:
+        questions.put(line)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

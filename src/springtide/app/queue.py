@@ -1,0 +1,104 @@
+"""Runs are asked for, followed and stopped here; the queue's library is imported only when something is asked for."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from springtide.domain.clock import utc_now
+from springtide.domain.errors import Conflict
+from springtide.domain.run import Failure, Run
+from springtide.pipeline.dead_runs import is_gone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from springtide.app.home import Home
+    from springtide.domain.run import Event
+
+__all__ = ["anyone_works", "cancel", "follow", "new_run_id", "submit"]
+
+FOLLOW_S = 0.2
+RECENT = timedelta(seconds=30)
+
+
+def submit(
+    home: Home,
+    model: str,
+    *,
+    reasons: Sequence[str],
+    priority: int = 0,
+    until: datetime | None = None,
+    collect: bool = True,
+) -> Run:
+    """Let a run of a model wait for a worker; where one waits or runs already the reasons join it, and it is returned."""
+    from springtide.pipeline.durable.queue import RunQueue  # noqa: PLC0415 - the queue's library costs 0.7 s
+
+    home.model(model)
+    now = utc_now()
+    run = Run(
+        new_run_id(model, now),
+        model,
+        "queued",
+        tuple(reasons),
+        started=now,
+        asked=now,
+        until=until,
+        priority=priority,
+        collect=collect,
+    )
+    queue = RunQueue(home.settings.home.database, home.registry.engine)
+    try:
+        return home.registry.submit_run(run, lambda connection: queue.add(connection, run))
+    finally:
+        queue.close()
+
+
+def cancel(home: Home, run: str, *, by: str) -> Run:
+    """Stop a run: at once where it waits, within two seconds where it runs; one that has ended stays as it is.
+
+    Raises
+    ------
+    Conflict
+        If it has ended already.
+    """
+    why = f"cancelled by {by}"
+    found = home.registry.change_run(run, lambda found: found if found.ended else replace(found, stop_asked=why))
+    if found.ended:
+        raise Conflict(f"run {run} has {found.state} already", where=f"run {run}", do="nothing is left to stop")
+    if found.state == "queued":
+        failure = Failure(why, "the queue", "start it again when you like")
+        end = home.registry.end_run(
+            run, lambda found: replace(found, state="cancelled", failure=failure, finished=utc_now())
+        )
+        home.run_files.remove(run)
+        return end
+    return found
+
+
+def follow(home: Home, run: str, *, after: int = 0) -> Iterator[Event]:
+    """What a run tells, as it tells it, until it has ended."""
+    while True:
+        ended = home.registry.run(run).ended
+        events = home.registry.events(run, after=after)
+        yield from events
+        after = events[-1].number if events else after
+        if ended and not events:
+            return
+        if not events:
+            time.sleep(FOLLOW_S)
+
+
+def anyone_works(home: Home) -> bool:
+    """Whether a worker lives that will take up what waits."""
+    now = utc_now()
+    return any(not is_gone(one.process) and now - one.beat < RECENT for one in home.registry.workers())
+
+
+def new_run_id(model: str, now: datetime) -> str:
+    """When and what, and four characters against two at once."""
+    return f"{now:%Y%m%d-%H%M%S}-{model}-{secrets.token_hex(2)}"

@@ -1,0 +1,96 @@
+"""The worker's process: ``python -m springtide.app.work --config springtide.toml``; it trains nothing itself."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from springtide.app.code import code_version
+from springtide.app.duties import SchedulerDuties
+from springtide.app.home import open_home, read_settings
+from springtide.app.notifying import announce, of_run
+from springtide.domain.errors import SpringtideError
+from springtide.pipeline.durable.worker import Limits, RunWorker
+
+if TYPE_CHECKING:
+    from springtide.app.home import Home
+    from springtide.domain.run import Run
+
+__all__ = ["main", "worker_for"]
+
+GRACE_S = 10.0  # for a run to come to its end when the worker is told to stop
+
+
+def worker_for(config: Path, home: Home) -> RunWorker:
+    """The worker of a home, not yet started."""
+
+    def limits(model: str) -> Limits:
+        try:
+            asked = read_settings(config).models[model].limits
+        except (KeyError, SpringtideError):
+            return Limits(seconds=3600, memory=16_000_000_000)  # the run itself will say what is wrong
+        return Limits(asked.time.total_seconds(), asked.memory)
+
+    def ended(run: Run) -> None:
+        if run.state != "cancelled":
+            _tell(run, home)
+        home.run_files.remove(run.id)
+
+    return RunWorker(
+        home.registry,
+        home.settings.home.database,
+        host=socket.gethostname(),
+        code=code_version(),
+        command=[sys.executable, "-m", "springtide.app.executor", str(config)],
+        limits=limits,
+        ended=ended,
+        duties=lambda: SchedulerDuties(config),
+    )
+
+
+def _tell(run: Run, home: Home) -> None:
+    """Let people know what came of a run."""
+    if run.version is None:
+        announce(home, of_run(run))
+        return
+    verdict = home.registry.version(run.model, run.version).verdict
+    entry = next(line for line in home.registry.journal(run.model) if line.run == run.id)
+    announce(home, of_run(run, entry, verdict))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Work until told to stop; the exit code is 2 when it cannot start."""
+    parser = argparse.ArgumentParser(description="A Springtide worker.")
+    parser.add_argument("--config", type=Path, default=Path("springtide.toml"))
+    parser.add_argument("--grace", type=float, default=GRACE_S, help="Seconds for a run to end when told to stop.")
+    asked = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("springtide").setLevel(logging.INFO)
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: told.set())
+    try:
+        home = open_home(read_settings(asked.config))
+        worker = worker_for(asked.config, home)
+        me = worker.start()
+    except SpringtideError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 2
+    sys.stdout.write(f"Springtide worker {me.id} takes runs from the queue\n")
+    sys.stdout.flush()
+    while not told.wait(1.0):
+        pass
+    worker.stop(grace_s=asked.grace)
+    sys.stdout.flush()
+    os._exit(0)  # threads of a run that was handed back wait for ever
+
+
+if __name__ == "__main__":
+    sys.exit(main())

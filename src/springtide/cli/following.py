@@ -1,0 +1,77 @@
+"""A run that a worker does, followed here as if it were done here."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from springtide.app.queue import cancel, follow
+from springtide.domain.errors import SpringtideError
+from springtide.tasks.seam import Advance
+
+if TYPE_CHECKING:
+    from springtide.app.home import Home
+    from springtide.domain.run import Event, Run
+    from springtide.pipeline.recorder import Reporter
+
+__all__ = ["follow_to_the_end", "line_of"]
+
+
+class RunEnded(SpringtideError):
+    """The run that was followed failed or was stopped."""
+
+
+def follow_to_the_end(home: Home, run: Run, reporter: Reporter) -> Run:
+    """Tell `reporter` what a run tells; Ctrl-C stops the run.
+
+    Raises
+    ------
+    RunEnded
+        If it did not succeed; says why.
+    """
+    try:
+        for event in follow(home, run.id):
+            _tell(event, home, reporter)
+    except KeyboardInterrupt:
+        cancel(home, run.id, by="hand")
+        raise
+    end = home.registry.run(run.id)
+    if end.failure is not None:
+        raise RunEnded(end.failure.what, where=f"run {end.id}, {end.failure.where}", do=end.failure.do)
+    return end
+
+
+def line_of(event: Event) -> str:
+    """One line for people."""
+    body: dict[str, Any] = dict(event.body)
+    step = body.pop("step", "")
+    if event.kind == "log":
+        words = f"{body['level']}: {body['line']}"
+    elif event.kind == "progress":
+        words = f"step {body['epoch']}, loss {body['loss']:.5g}, {body['seconds_left']:.0f} s left at most"
+    else:
+        words = ", ".join(f"{name} {_short(value)}" for name, value in body.items())
+    return f"{event.at:%H:%M:%S} {event.kind.replace('_', ' '):<13} {step:<9} {words}".rstrip()
+
+
+def _tell(event: Event, home: Home, reporter: Reporter) -> None:
+    match event.kind:
+        case "step_started":
+            reporter.step_started(event.body["step"])
+        case "progress":
+            reporter.step_advanced(Advance(**event.body))
+        case "step_finished":
+            steps = home.registry.run(event.run).steps
+            found = [one for one in steps if one.name == event.body["step"] and one.seconds is not None]
+            for one in found[-1:]:
+                reporter.step_finished(one)
+        case "step_retried" | "reason" | "state":
+            click.echo(line_of(event), err=True)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value)

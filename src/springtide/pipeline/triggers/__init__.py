@@ -1,0 +1,1 @@
+"""What starts runs by itself, a module a kind; and when sources are asked for new rows."""

@@ -1,0 +1,45 @@
+"""The queue's side of runs: at most one of a model waits or runs, and what is asked for meanwhile joins it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, insert, select
+
+from springtide.registry import runs
+from springtide.registry.schema import ACTIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from springtide.domain.run import Run
+
+__all__ = ["active", "claim", "join", "release"]
+
+
+def active(connection: Connection, model: str) -> Run | None:
+    """The run of a model that waits or runs."""
+    run = connection.scalar(select(ACTIVE.c.run).where(ACTIVE.c.model == model))
+    return None if run is None else runs.find(connection, run)
+
+
+def claim(connection: Connection, run: Run) -> None:
+    """Store a new run as the one of its model, in a transaction that has seen that there is none."""
+    connection.execute(insert(ACTIVE).values(model=run.model, run=run.id))
+    runs.save(connection, run)
+
+
+def join(connection: Connection, run: Run, reasons: Sequence[str]) -> Run:
+    """Add reasons that a run does not have yet."""
+    joined = replace(run, reasons=(*run.reasons, *(reason for reason in reasons if reason not in run.reasons)))
+    if joined != run:
+        runs.save(connection, joined)
+    return joined
+
+
+def release(connection: Connection, run: Run) -> None:
+    """Let the model have another run."""
+    connection.execute(delete(ACTIVE).where(ACTIVE.c.run == run.id))
