@@ -51,6 +51,18 @@ def _candles(name: str, hours: int, *, seed: int) -> pl.DataFrame:
     return pl.DataFrame({"unique_id": [name] * hours, "ds": times(hours), **values})
 
 
+def frozen(rows: pl.DataFrame, hours: range) -> pl.DataFrame:
+    """Candles whose prices stand still for some hours, and go on from there."""
+    first, last = START + HOUR * hours[0], START + HOUR * hours[-1]
+    held = pl.col("close").filter(pl.col("ds") < first).last().over("unique_id")
+    before = pl.col("close").filter(pl.col("ds") <= last).last().over("unique_id")
+    prices = [pl.col(name) for name in CANDLE_VALUES[:4]]
+    return rows.with_columns(
+        pl.when(pl.col("ds") < first).then(price).when(pl.col("ds") <= last).then(held).otherwise(price * held / before)
+        for price in prices
+    )
+
+
 def plain(hours: int = 24 * DAYS, *, series: Sequence[str] = ("a", "b"), seed: int = 1) -> pl.DataFrame:
     """Hourly values that may be negative, without a gap."""
     return pl.concat(

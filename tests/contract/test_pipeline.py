@@ -324,6 +324,16 @@ def test_a_version_of_another_question_is_left_out_of_a_comparison_and_that_is_s
     assert all(one.difference is None for one in found.contenders)
 
 
+def test_a_version_that_is_left_out_costs_the_others_no_items(story: Story, again: Path) -> None:
+    home = make_home(again, story.kind)
+    before = worker.compare(home, "m", last=5, tasks=TASKS)
+    retrain(make_home(again, story.kind, recipe=story.kind.other_question, judge="1d"))  # it has seen all but a day
+    after = worker.compare(home, "m", last=5, tasks=TASKS)
+    assert [note.split()[0] for note in after.notes] == ["m@3"]
+    assert (after.items, after.first, after.last) == (before.items, before.first, before.last)
+    assert {one.name for one in after.contenders} == {one.name for one in before.contenders}
+
+
 def test_an_unknown_baseline_is_refused_with_the_known_ones_before_anything_is_trained(
     story: Story, again: Path
 ) -> None:
@@ -412,6 +422,24 @@ def test_a_gate_for_a_long_life_promotes_when_the_runs_together_show_enough(tmp_
     assert all(one.e_value < 20 for one in retrain(home).verdict.comparisons if one.e_value is not None)
 
 
+def test_a_champion_that_serves_again_after_a_rollback_begins_a_new_reign(tmp_path: Path) -> None:
+    home = make_home(tmp_path, TABULAR, rule="anytime")
+    bring(home, TABULAR, numbers(0, 600, slope=0.0))
+    retrain(home)
+    bring(home, TABULAR, numbers(600, 1000, slope=1.0))
+    second = retrain(home)
+    assert (second.entry.action, second.entry.serving) == ("promote", 2)
+    assert home.registry.rollback("m", by="somebody", reason="it misbehaved", at=START).serving == 1
+    bring(home, TABULAR, numbers(1000, 1002, slope=1.0))
+    third = retrain(home)
+    assert second.verdict.evidence is not None
+    assert third.verdict.evidence is not None
+    assert third.verdict.evidence["champion"] == second.verdict.evidence["champion"] == "m@1"
+    assert third.verdict.evidence["counted_until"] == second.verdict.evidence["counted_until"] + 2 * 3600
+    assert {one.blocks for one in third.verdict.comparisons} == {2}
+    assert third.entry.action == "keep"
+
+
 def test_a_comparison_passes_over_what_retention_has_taken_and_needs_a_version(tmp_path: Path) -> None:
     home = make_home(tmp_path, TABULAR)
     bring(home, TABULAR, numbers(0, 600, slope=0.0))
@@ -443,6 +471,32 @@ def test_a_champion_promoted_while_a_run_went_on_is_not_overwritten(tmp_path: Pa
         worker.retrain(home, "m", tasks=TASKS, reporter=SomebodyElse())
     assert home.registry.champions() == {"m": 2}
     assert home.registry.runs("m", 1)[0].state == "failed"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.task)
+def test_a_version_that_would_be_born_expired_is_refused_before_the_training(kind: Kind, tmp_path: Path) -> None:
+    home = make_home(tmp_path, kind)
+    bring(home, kind, kind.rows(0, 900))
+    settings = home.model("m").model_copy(update={"expires": words.Expires(model=timedelta(days=6, hours=1))})  # type: ignore[arg-type]
+    newest = START + timedelta(hours=900)
+
+    def attempt(now: datetime) -> Outcome:
+        made = replace(order(home), run=f"run-{now:%d%H}", settings=settings)
+        return retraining.retrain(
+            made,
+            task=TASKS[kind.task],
+            tables=home.lake.table,
+            registry=home.registry,
+            collect=None,
+            reporter=Silent(),
+            now=lambda: now,
+        )
+
+    with pytest.raises(SettingsError, match="would have expired") as refused:
+        attempt(newest)
+    assert "models.m.expires.model" in refused.value.where
+    assert "train" not in {step.name for step in home.registry.runs("m", 1)[0].steps}
+    assert attempt(newest - timedelta(hours=12)).entry.action == "promote"
 
 
 def test_new_rows_are_collected_before_the_snapshot_and_the_record_says_which(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,19 +15,19 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from safetensors.numpy import load_file
-from tests.synthetic import candles, plain, silent, windows
+from safetensors.numpy import load_file, save_file
+from tests.synthetic import candles, frozen, plain, silent, windows
 
-from springtide.domain.errors import Conflict
+from springtide.domain.errors import Conflict, ModelRefused
+from springtide.tasks.forecast import volatility
 from springtide.tasks.forecast.export import load_exported, load_network
-from springtide.tasks.forecast.graphs import GraphCache
+from springtide.tasks.forecast.graphs import MOST_KEPT, GraphCache
 from springtide.tasks.forecast.task import ForecastTask
 from springtide.tasks.forecast.training import WindowTensors
 from springtide.tasks.seam import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     import polars as pl
     from numpy.typing import NDArray
@@ -197,6 +199,96 @@ def test_a_damaged_graph_in_the_cache_is_exported_anew(tmp_path: Path, champion:
     assert ForecastTask(graphs=graphs).export(champion.fitted, champion.items, folder).facts["graph"] == "exported"
 
 
+def test_a_window_of_prices_that_stand_still_is_answered_alike_in_both_forms_and_soberly(tmp_path: Path) -> None:
+    items = windows(frozen(candles(), range(560, 650)), window=72, network="nlinear", max_steps=0)
+    fitted = TASK.fit(items, start=None, budget=CPU, progress=silent)
+    assert TASK.export(fitted, items, tmp_path).parity <= 1e-5
+    answers = TASK.load(tmp_path)(items, items.judging)
+    assert answers == pytest.approx(fitted(items, items.judging), rel=1e-6)
+    assert (answers[:, -1, -1] / answers[:, -1, 0]).max() < 2.0
+
+
+def test_a_network_whose_answers_are_no_numbers_is_refused_and_the_graph_is_not_blamed(tmp_path: Path) -> None:
+    items = windows(candles(), network="nlinear", max_steps=0)
+    fitted = TASK.fit(items, start=None, budget=CPU, progress=silent)
+    with torch.no_grad():
+        fitted.network.head.direct.bias.fill_(1e4)
+    with pytest.raises(ModelRefused) as refused:
+        TASK.export(fitted, items, tmp_path)
+    assert "no finite numbers on 376 of 376 real windows" in refused.value.what
+    assert "BTC/USDT at 2024-01-23 00:00 UTC" in refused.value.where
+    assert "onnx" not in str(refused.value)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_is_flipped_in_a_cached_graph_the_export_gives_the_networks_answers(
+    tmp_path: Path, champion: Case, seed: int
+) -> None:
+    graphs = GraphCache(tmp_path / "graphs")
+    graphs.keep(champion.fitted.layout, champion.folder / "model.onnx")
+    kept = graphs.find(champion.fitted.layout)
+    assert kept is not None
+    damaged = np.frombuffer(kept.read_bytes(), dtype=np.uint8).copy()
+    damaged[np.random.default_rng(seed).integers(0, len(damaged), 400)] ^= 8
+    kept.write_bytes(damaged.tobytes())
+    again = exported_into(tmp_path / "again", champion, graphs)
+    assert again.facts["graph"] == "exported"
+    assert again.parity <= 1e-5
+    assert exported_into(tmp_path / "after", champion, graphs).facts["graph"] == "known, with new weights"
+
+
+def test_a_folder_in_the_place_of_a_cached_graph_is_gone_around_and_told(tmp_path: Path, champion: Case) -> None:
+    graphs = GraphCache(tmp_path / "graphs")
+    graphs.keep(champion.fitted.layout, champion.folder / "model.onnx")
+    kept = graphs.find(champion.fitted.layout)
+    assert kept is not None
+    kept.unlink()
+    kept.mkdir()
+    assert "not kept for the next run" in exported_into(tmp_path / "again", champion, graphs).facts["graph"]
+    assert list(graphs.folder.iterdir()) == [kept]  # nothing half written is left
+
+
+def test_a_cache_that_cannot_be_used_is_gone_without_and_told(tmp_path: Path, champion: Case) -> None:
+    graphs = GraphCache(tmp_path / ("x" * 300))  # a name that no disk takes
+    assert graphs.find(champion.fitted.layout) is None
+    assert "not kept for the next run" in exported_into(tmp_path / "again", champion, graphs).facts["graph"]
+
+
+def test_the_cache_keeps_the_graphs_that_were_used_last(tmp_path: Path, champion: Case) -> None:
+    graphs = GraphCache(tmp_path)
+    layouts = [replace(champion.fitted.layout, window=window) for window in range(10, 11 + MOST_KEPT)]
+    graph = tmp_path / "graph"
+    graph.write_bytes(b"graph")
+    for age, layout in enumerate(layouts[:-1]):
+        graphs.keep(layout, graph)
+        path = graphs.find(layout)
+        assert path is not None
+        os.utime(path, (1000 + age, 1000 + age))
+    graphs.find(layouts[0])  # used now
+    graphs.keep(layouts[-1], graph)
+    assert graphs.find(layouts[0]) is not None
+    assert graphs.find(layouts[1]) is None
+    assert all(graphs.find(layout) for layout in layouts[2:])
+
+
+def test_a_cached_graph_is_not_found_once_a_constant_beside_the_networks_has_changed(
+    tmp_path: Path, champion: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs = GraphCache(tmp_path)
+    graphs.keep(champion.fitted.layout, champion.folder / "model.onnx")
+    assert graphs.find(champion.fitted.layout) is not None
+    source = Path(volatility.__file__)
+    changed = tmp_path / "volatility.py"
+    changed.write_text(source.read_text().replace("FLOOR = 1e-6", "FLOOR = 1e-5"))
+    monkeypatch.setattr(volatility, "__file__", str(changed))
+    assert graphs.find(champion.fitted.layout) is None
+
+
+def exported_into(folder: Path, champion: Case, graphs: GraphCache) -> Exported:
+    folder.mkdir()
+    return ForecastTask(graphs=graphs).export(champion.fitted, champion.items, folder)
+
+
 # --- one network is enough for what follows
 
 
@@ -249,6 +341,17 @@ def test_a_champion_of_another_layout_is_not_tuned_but_begun_anew(champion: Case
     anew = TASK.fit(items, start=None, budget=CPU, progress=silent)
     assert begun.facts["start"] == anew.facts["start"] == "scratch"
     assert begun(items, items.judging) == pytest.approx(anew(items, items.judging), rel=1e-9)
+
+
+def test_a_champion_without_the_limits_of_its_facts_is_begun_anew(champion: Case, tmp_path: Path) -> None:
+    folder = shutil.copytree(champion.folder, tmp_path / "champion")
+    weights = load_file(folder / "weights.safetensors")
+    save_file(
+        {name: one for name, one in weights.items() if name not in {"head.least", "head.most"}},
+        folder / "weights.safetensors",
+    )
+    begun = TASK.fit(champion.items, start=folder, budget=CPU, progress=silent)
+    assert begun.facts["start"] == "scratch"
 
 
 @pytest.mark.parametrize(

@@ -169,13 +169,15 @@ class Answers:
             If a row lacks a column, or holds what is no time or no number.
         TooFewRows
             If a series is shorter than the model's window.
+        StoreFailed
+            If rows of other tables are older than those at hand, and cannot be read.
         """
         place, at = self.shelf.place(name), self.clock()
         now = place.now
         now.check_age(at)
         model = now.model
         columns = columns_of_request(rows, where=f"rows sent to model {name}")
-        answer = model.predict(columns, outside=now.rows.outside if now.rows else {})  # of other tables the lake knows
+        answer = model.predict(columns, outside=self.shelf.outside(now, columns))
         asked = tuple(dict.fromkeys(answer.columns[SERIES]))
         return self._answer(place, model, [answer], asked, at=at, rows_from="request")
 
@@ -324,6 +326,11 @@ class Answers:
                 f"{series}: {steps} steps of the window had no row and were filled"
                 for series, steps in answer.filled_steps.items()
                 if steps
+            ]
+            said += [
+                f"{series}: not all features are known that the model has learned from ({', '.join(groups)})"
+                for series, groups in answer.unknown_features.items()
+                if groups
             ]
             said += _staleness(model, answer, at)
         said += [

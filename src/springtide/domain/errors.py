@@ -145,8 +145,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     "did you mean 'horizon'? known: horizon, window"
     >>> did_you_mean("zzz", ["horizon", "window"])
     'known: horizon, window'
+    >>> did_you_mean("window", ["window"])
+    'known: window'
     """
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(word, [name for name in names if name != word], n=1)
     listed = f"known: {', '.join(names) or 'none yet'}"
     return f"did you mean {close[0]!r}? {listed}" if close else listed

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Comparison", "Verdict"]
+__all__ = ["LET_IN", "Comparison", "Verdict"]
+
+LET_IN = "serves without proof"  # how the warning of a version begins that the gate let in without beating every bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +45,8 @@ class Verdict:
     comparisons: tuple[Comparison, ...]
     warning: str | None = None
     evidence: dict[str, Any] | None = None
+
+    @property
+    def let_in(self) -> bool:
+        """Whether it serves without having passed; another warning says what it was not compared with."""
+        return self.promote and self.warning is not None and self.warning.startswith(LET_IN)

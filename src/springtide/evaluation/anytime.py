@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -67,12 +68,15 @@ class Evidence:
         No block that begins earlier is counted again, whoever serves.
     rivals : mapping
         The wealth by rival.
+    question : str, optional
+        A digest of what was asked; where something else is, it begins anew.
     """
 
     champion: str | None
     block: int
     counted_until: int | None = None
     rivals: Mapping[str, Wealth] = field(default_factory=dict)
+    question: str | None = None
 
     @staticmethod
     def read(raw: Mapping[str, Any] | None) -> Evidence | None:
@@ -121,8 +125,9 @@ def gather_evidence(
     doi:10.1093/jrsssb/qkad009; forecasts compared by e-processes, Henzi & Ziegel 2022, arXiv:2103.08402, and, for
     average instead of pointwise superiority, Choe & Ramdas 2023, arXiv:2110.00115.
     """
-    cut = _cut(challenger)
-    same_reign = before is not None and (before.champion, before.block) == (champion, cut.length)
+    cut, question = _cut(challenger), _question(challenger)
+    reign = champion, cut.length, question
+    same_reign = before is not None and (before.champion, before.block, before.question) == reign
     known = before.rivals if before is not None and same_reign else {}
     counted_until = None if before is None else before.counted_until
     fresh = np.ones(len(cut.numbers), dtype=np.bool_)
@@ -135,7 +140,13 @@ def gather_evidence(
         gains, bet_on = _gains(cut, challenger.values, rival.values)
         wealths[name] = _grow(known.get(name, nothing), cut, gains, bet_on & fresh)
     ends = [end for end in (counted_until, cut.end) if end is not None]
-    return Evidence(champion, cut.length, max(ends, default=None), wealths)
+    return Evidence(champion, cut.length, max(ends, default=None), wealths, question)
+
+
+def _question(losses: Losses) -> str:
+    """A digest of what was asked: by the settings, or else about which groups."""
+    asked = losses.question or repr(np.unique(losses.groups).tolist())
+    return sha256(f"{losses.name} {asked}".encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

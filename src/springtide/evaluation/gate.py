@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal
 
-from springtide.domain.verdict import Comparison, Verdict
+from springtide.domain.verdict import LET_IN, Comparison, Verdict
 from springtide.evaluation.anytime import Evidence, Wealth, gather_evidence
 from springtide.evaluation.significance import compare
 
@@ -73,7 +73,7 @@ def decide(
     promote = not lost or let_in
     warning = None
     if let_in:
-        warning = f"serves without proof: it did not beat {_names(lost)}, and gate.first is 'always'"
+        warning = f"{LET_IN}: it did not beat {_names(lost)}, and gate.first is 'always'"
     return Verdict(
         promote=promote,
         reason=_reason(challenger, bars, lost, rule, promote=promote),

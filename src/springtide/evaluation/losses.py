@@ -39,6 +39,8 @@ class Losses:
         (n,) labels of the items, by what they say: the ``hour`` of the day, the ``regime`` of volatility.
     calibration : mapping
         For each quantile level the share of outcomes that were not above the forecast quantile.
+    question : str
+        All that was asked, as the settings say it; empty where the groups of the items say it.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Losses:
     step: int = 1
     slices: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     calibration: Mapping[float, float] = field(default_factory=dict)
+    question: str = ""
 
     @property
     def mean(self) -> float:

@@ -295,7 +295,9 @@ class Table:
             raise NotFound(
                 f"no rows of {', '.join(missing)} {span}",
                 where=f"{self.where}, version {delta.version()}",
-                do=did_you_mean(missing[0], known),
+                do="bring in its rows of that time, or ask for another span"
+                if missing[0] in known
+                else did_you_mean(missing[0], known),
             )
         if found.is_empty():
             raise TooFewRows(
@@ -317,6 +319,13 @@ class Table:
                 where=self.where,
                 do="the table was replaced or its files were changed: bring back the old files, or train a new run",
             )
+
+    def series(self, which: Filter) -> tuple[str, ...]:
+        """The series that have rows in the newest version, of those that `which` names, in its span; sorted."""
+        delta = self._at(None)
+        with store_failures(self.where):
+            names = self._scan(delta).filter(*_conditions(which)).select(pl.col(SERIES).unique().sort()).collect()
+        return tuple(names[SERIES])
 
     def facts(self) -> list[SeriesFacts]:
         """What the table holds of every series: rows, span, missing steps, repeated keys."""

@@ -116,7 +116,7 @@ def _judge_fold(
     budget = Budget(settings.budget.total_seconds(), settings.seed)
     fitted = task.fit(prepared, start=None, budget=budget, progress=progress)
     losses = {"model": task.losses(task.predictor(fitted), prepared)}
-    notes = []
+    notes = list(gathered.unknown)
     if champion is not None:
         version, folder = champion
         seen = version.manifest.trained_until
@@ -170,6 +170,7 @@ def join(parts: Sequence[Losses]) -> Losses:
         step=parts[0].step,
         slices={name: np.concatenate([part.slices[name] for part in parts]) for name in parts[0].slices},
         calibration=calibration,
+        question=parts[0].question,
     )
 
 

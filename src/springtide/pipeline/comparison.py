@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from springtide.lake.table import Table
     from springtide.registry.registry import Registry
     from springtide.settings.words import Model
-    from springtide.tasks.seam import Task
+    from springtide.tasks.seam import Prepared, Task
 
 __all__ = ["Contender", "SideBySide", "compare_versions"]
 
@@ -70,27 +70,38 @@ def compare_versions(
 ) -> SideBySide:
     """Ask the newest `last` versions that have files, the champion and the baselines for the same items.
 
-    The items are those of the gate's judging span that come after all that any of the versions has seen.
+    The items are those of the gate's judging span that come after all that any of the versions compared has seen. One
+    that answers another question is left out first, so that it costs the others no items.
 
     Raises
     ------
     NotReady
         If there is no version.
     TooFewRows
-        If a version has seen all rows, or too few are left.
+        If a version that is compared has seen all rows, or too few are left.
     """
     champion = registry.champion(model)
     with tempfile.TemporaryDirectory(prefix="springtide-") as folder:
         files, notes = _fetch(registry, model, champion, Path(folder), last)
         gathered = gather(settings, task=task, tables=tables, known_at=None)
-        start = max(judging_start(gathered.snapshot, settings.gate, version) for version, _ in files)
-        prepared = task.prepare(gathered.rows, settings.recipe, judged_from=start, outside=gathered.others)
-        losses: dict[str, Losses] = {}
-        for version, place in files:
-            try:
-                losses[version.name] = task.losses(task.load(place), prepared)
-            except Conflict as other_question:
-                notes.append(f"{version.name} was left out: {other_question.what}, {other_question.where}")
+
+        def start_after(version: Version) -> datetime:
+            return judging_start(gathered.snapshot, settings.gate, version)
+
+        def prepare(start: datetime) -> Prepared:
+            items: Prepared = task.prepare(gathered.rows, settings.recipe, judged_from=start, outside=gathered.others)
+            return items
+
+        widest = start_after(min((version for version, _ in files), key=_seen))
+        prepared = prepare(widest)
+        losses, left_out = _ask(task, files, prepared)
+        comparable = [(version, place) for version, place in files if version.name in losses]
+        start = max((start_after(version) for version, _ in comparable), default=widest)
+        if start > widest:
+            prepared = prepare(start)
+            losses, more = _ask(task, comparable, prepared)
+            left_out += more
+        notes += left_out
         versions = list(losses)
         baselines = task.baselines(prepared, settings.gate.baselines)
         losses |= {name: task.losses(rival, prepared) for name, rival in baselines.items()}
@@ -114,6 +125,23 @@ def _fetch(
     if not found:
         raise NotReady(f"no version of {model!r} has files", where=notes[0], do=f"run `springtide retrain {model}`")
     return found, notes
+
+
+def _seen(version: Version) -> datetime:
+    return version.manifest.trained_until or datetime.min.replace(tzinfo=UTC)
+
+
+def _ask(
+    task: Task[Any, Any, Any], files: Sequence[tuple[Version, Path]], prepared: Prepared
+) -> tuple[dict[str, Losses], list[str]]:
+    """The losses of all versions that answer this question, and why others do not."""
+    losses, notes = {}, []
+    for version, place in files:
+        try:
+            losses[version.name] = task.losses(task.load(place), prepared)
+        except Conflict as other_question:
+            notes.append(f"{version.name} was left out: {other_question.what}, {other_question.where}")
+    return losses, notes
 
 
 def _stand(

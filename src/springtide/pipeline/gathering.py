@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from springtide.domain.errors import NotFound
+from springtide.domain.rows import Snapshot
 from springtide.registry.wire import snapshot_from
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from springtide.domain.rows import Snapshot
+    from springtide.domain.rows import Filter
     from springtide.lake.table import Table
     from springtide.settings.words import Model
     from springtide.tasks.seam import Task
@@ -28,12 +29,16 @@ RESOLUTION = timedelta(microseconds=1)  # of the times of rows
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Rows that stay the same however the tables go on; `outside` and `others` by the name of the table."""
+    """Rows that stay the same however the tables go on; `outside` and `others` by the name of the table.
+
+    A table that begins later than what was known has no snapshot and no row in `others`; `unknown` says so.
+    """
 
     snapshot: Snapshot
     rows: pl.LazyFrame
     outside: Mapping[str, Snapshot]
     others: Mapping[str, pl.LazyFrame]
+    unknown: tuple[str, ...] = ()
 
 
 def gather(
@@ -41,28 +46,49 @@ def gather(
 ) -> Gathered:
     """Fix what a run learns from; nothing that was not known at `known_at` where it is given.
 
+    Tables outside the model's own may begin later than that: what is read of them is not known then, and no error.
+
     Raises
     ------
     NotFound
         If there is no such table or series.
     TooFewRows
-        If a table has no row of what is asked for.
+        If the model's table has no row of what is asked for by then, or another one has none at all.
     """
     table = tables(settings.table)
     until = None if known_at is None else end_of_known(known_at, table.step_s)
     snapshot = table.snapshot(task.rows(settings.recipe, until=until))
-    outside, others = {}, {}
+    outside, others, unknown = {}, {}, []
     for name, which in task.outside(settings.recipe).items():
         other = tables(name)
-        outside[name] = other.snapshot(replace(which, end=known_at))
-        others[name] = other.rows(outside[name])
-    return Gathered(snapshot, table.rows(snapshot), outside, others)
+        known, missing = _known(other, replace(which, end=known_at))
+        if missing:
+            unknown.append(f"table {name}: no row of {', '.join(missing)} was known by {known_at:%Y-%m-%d %H:%M}")
+        if known is None:
+            others[name] = other.scan().clear()
+        else:
+            outside[name] = other.snapshot(known)
+            others[name] = other.rows(outside[name])
+    return Gathered(snapshot, table.rows(snapshot), outside, others, tuple(unknown))
 
 
-def gather_again(snapshot: Snapshot, outside: Iterable[Snapshot], *, tables: Callable[[str], Table]) -> Gathered:
+def _known(table: Table, which: Filter) -> tuple[Filter | None, tuple[str, ...]]:
+    """`which` without the series that begin only after its end, and those; None where no series is left."""
+    if which.end is None:
+        return which, ()
+    begun, ever = table.series(which), table.series(replace(which, end=None))
+    missing = sorted(set(which.series) - set(begun))
+    if not ever or not set(missing) <= set(ever) or (begun and not missing):
+        return which, ()  # all is there; or is not at any time, and the snapshot says so
+    return (replace(which, series=begun) if begun else None), tuple(missing or ("any series",))
+
+
+def gather_again(
+    snapshot: Snapshot, outside: Iterable[Snapshot], *, tables: Callable[[str], Table], asked: Iterable[str] = ()
+) -> Gathered:
     """The very rows that an earlier run gathered, however the tables have gone on since.
 
-    Every value is read once to compare the hash.
+    Every value is read once to compare the hash. A table of `asked` without a snapshot had no row then, and has none here.
 
     Raises
     ------
@@ -75,6 +101,7 @@ def gather_again(snapshot: Snapshot, outside: Iterable[Snapshot], *, tables: Cal
     for one in (snapshot, *fixed.values()):
         tables(one.table).verify(one)
     others = {name: tables(name).rows(one) for name, one in fixed.items()}
+    others |= {name: tables(name).scan().clear() for name in asked if name not in fixed}
     return Gathered(snapshot, tables(snapshot.table).rows(snapshot), fixed, others)
 
 
@@ -83,6 +110,8 @@ def snapshot_facts(gathered: Gathered) -> dict[str, Any]:
     facts: dict[str, Any] = msgspec.to_builtins(gathered.snapshot)
     if gathered.outside:
         facts["outside"] = msgspec.to_builtins(gathered.outside)
+    if gathered.unknown:
+        facts["outside_unknown"] = list(gathered.unknown)
     return facts
 
 
@@ -94,7 +123,7 @@ def snapshots_from(facts: Mapping[str, Any]) -> tuple[Snapshot, tuple[Snapshot, 
     NotFound
         If the record is of a time when the filter of the rows was not written down.
     """
-    own = {name: value for name, value in facts.items() if name != "outside"}
+    own = {one.name: facts[one.name] for one in fields(Snapshot) if one.name in facts}
     every = (own, *facts.get("outside", {}).values())
     if not all("filter" in one for one in every):
         raise NotFound(

@@ -12,6 +12,7 @@ import msgspec
 
 from springtide.domain.errors import Leak, NotFound, SettingsError, did_you_mean
 from springtide.domain.model import Manifest
+from springtide.domain.units import format_span
 from springtide.pipeline.gathering import Gathered, gather, gather_again, snapshot_facts, snapshots_from
 from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
 from springtide.registry.wire import verdict_from
@@ -108,7 +109,7 @@ class Steps:
             case "snapshot":
                 self._snapshot(result)
             case "prepare":
-                self._prepare(result)
+                self._prepare(result, now())
             case "train":
                 self._train(result, progress)
             case "export":
@@ -140,8 +141,8 @@ class Steps:
 
     @cached_property
     def _gathered(self) -> Gathered:
-        facts = {name: value for name, value in self.results["snapshot"].items() if name != "champion"}
-        return gather_again(*snapshots_from(facts), tables=self.tables)
+        asked = self.task.outside(self.order.settings.recipe)
+        return gather_again(*snapshots_from(self.results["snapshot"]), tables=self.tables, asked=asked)
 
     @cached_property
     def _prepared(self) -> Prepared:
@@ -199,8 +200,9 @@ class Steps:
         result.update(snapshot_facts(gathered), champion=None if champion is None else champion.number)
         self._gathered = gathered
 
-    def _prepare(self, result: dict[str, Any]) -> None:
+    def _prepare(self, result: dict[str, Any], now: datetime) -> None:
         prepared = self._prepared
+        self._check_age(prepared, now)
         result.update(prepared.facts)
         result.update(trained_until=prepared.trained_until.isoformat(), judged_from=prepared.judged_from.isoformat())
         known = self._baselines  # here: a mistyped name must not cost a training
@@ -209,6 +211,19 @@ class Steps:
                 f"baseline {unknown[0]!r} is not known",
                 where=f"models.{self.order.model}.gate.baselines",
                 do=did_you_mean(unknown[0], {*known, *self.task.costly_baselines}),
+            )
+
+    def _check_age(self, prepared: Prepared, now: datetime) -> None:
+        """Refuse, before anything is trained, a version that could never answer because it is too old when it is made."""
+        limit, seen = self.order.settings.expires.model, prepared.trained_until
+        if self._champion is not None and self.order.settings.start == "champion":
+            seen = max(seen, self._champion[0].manifest.trained_until or seen)
+        if limit is not None and seen + limit <= now:
+            raise SettingsError(
+                f"the new version would have expired at {seen + limit:%Y-%m-%d %H:%M} UTC, before it is made: it sees nothing "
+                f"after {seen:%Y-%m-%d %H:%M}, and expires.model is {format_span(limit)}",
+                where=f"models.{self.order.model}.expires.model",
+                do="bring in newer rows, make expires.model longer, or gate.judge shorter",
             )
 
     def _fit(self, progress: Progress) -> Fitted:
@@ -248,10 +263,17 @@ class Steps:
         return verdict
 
     def _evidence(self) -> Mapping[str, Any] | None:
-        """What the newest verdict of a run of this model has found; a version from elsewhere has no line in the journal."""
-        lines = (line for line in self.registry.journal(self.order.model) if line.run is not None)
-        newest = next(lines, None)
-        return None if newest is None else self.registry.version(newest.model, newest.version).verdict.evidence
+        """What the newest verdict of a run of this model has found; a version from elsewhere has no line in the journal.
+
+        Who came to serve since then, a champion of old among them, begins a new reign: only the time that was counted stays.
+        """
+        new_reign = False
+        for line in self.registry.journal(self.order.model):
+            new_reign |= line.serving != line.previous
+            if line.run is not None:
+                evidence = self.registry.version(line.model, line.version).verdict.evidence
+                return {**evidence, "rivals": {}} if evidence and new_reign else evidence
+        return None
 
     def _seen(self) -> datetime:
         """The time of the latest outcome that the new weights have seen, be it through the champion that they began as."""
@@ -280,9 +302,7 @@ class Steps:
 
     def _describe(self, created: datetime) -> Manifest:
         order, exported, challenger = self.order, self._exported, self._challenger
-        own, others = snapshots_from(
-            {name: value for name, value in self.results["snapshot"].items() if name != "champion"}
-        )
+        own, others = snapshots_from(self.results["snapshot"])
         manifest = Manifest(
             model=order.model,
             task=self.task.name,

@@ -41,6 +41,7 @@ Columns = dict[str, list[Any]]
 class Answer:
     """Forecast columns; `filled_steps` counts, series by series, the steps of the window that had no row.
 
+    `unknown_features` names of each series the groups of features that are usually known and are not now.
     `dissimilarity` says of each series how far its input is from what the model was trained on; it is empty where the
     graph does not say.
     """
@@ -48,6 +49,7 @@ class Answer:
     columns: Columns
     filled_steps: Mapping[str, int]
     dissimilarity: Mapping[str, float] = field(default_factory=dict)
+    unknown_features: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,10 @@ class Model:
         named = dict(zip((form.name for form in self.session.outputs), outputs, strict=True))
         asked = encoded.context.get("series", ())
         filled = dict(zip(asked, encoded.context.get("filled_steps", ()), strict=False))
+        unknown = dict(zip(asked, encoded.context.get("unknown_features", ()), strict=False))
         dissimilarity = dict(zip(asked, named.pop(DISSIMILARITY, np.empty(0)).tolist(), strict=False))
         decoded = self.codec.decode(signature, encoded, list(named.values()), model=self.version.model)
-        return Answer(decoded, filled, dissimilarity)
+        return Answer(decoded, filled, dissimilarity, unknown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +297,7 @@ def _by_series(answer: Answer, names: Sequence[str]) -> dict[str, Answer | Sprin
             {column: [values[place] for place in mine] for column, values in answer.columns.items()},
             {name: answer.filled_steps.get(name, 0)},
             {name: answer.dissimilarity[name]} if name in answer.dissimilarity else {},
+            {name: answer.unknown_features.get(name, ())},
         )
         for name, mine in places.items()
     }

@@ -1,4 +1,7 @@
-"""The newest rows of a table as columns for a codec: read when the table changes, never by a request."""
+"""The newest rows of a table as columns for a codec: read when the table changes.
+
+A request reads none, but those of other tables that belong to old rows which it brings itself.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from springtide.domain.rows import Filter
     from springtide.lake.table import Table
 
-__all__ = ["Rows", "Want", "columns_of", "read_newest"]
+__all__ = ["Rows", "Want", "columns_of", "read_newest", "read_outside"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +57,18 @@ def read_newest(tables: Callable[[str], Table], name: str, want: Want, *, until:
     versions = {one: tables(one).version() for one in (name, *want.outside)}  # seen before the reading
     frame = tables(name).newest(replace(want.filter, end=until), steps=want.steps)
     newest: datetime = frame[TIME].max()  # type: ignore[assignment] # `newest` raises where there is no row
-    outside = {
-        other: columns_of(tables(other).recent(replace(which, start=newest - timedelta(seconds=span_s))))
+    outside = read_outside(tables, want, since=newest)
+    return Rows(name, versions[name], want, columns_of(frame), versions, outside)
+
+
+def read_outside(
+    tables: Callable[[str], Table], want: Want, *, since: datetime, until: datetime | None = None
+) -> dict[str, Mapping[str, NDArray[Any]]]:
+    """The rows of other tables that forecasts of cutoffs from `since` on look at; only those of times before `until`."""
+    return {
+        other: columns_of(tables(other).recent(replace(which, start=since - timedelta(seconds=span_s), end=until)))
         for other, (which, span_s) in want.outside.items()
     }
-    return Rows(name, versions[name], want, columns_of(frame), versions, outside)
 
 
 def columns_of(frame: pl.DataFrame) -> dict[str, NDArray[Any]]:

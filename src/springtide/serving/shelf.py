@@ -5,16 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import numpy as np
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SpringtideError, StoreFailed, did_you_mean
+from springtide.domain.rows import SERIES, TIME
 from springtide.serving.live import Live, open_model
-from springtide.serving.rows import read_newest
+from springtide.serving.rows import read_newest, read_outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from springtide.domain.model import Version
     from springtide.lake.table import Table
@@ -117,6 +122,21 @@ class Shelf:
                 if (number := champions.get(place.name)) is not None:
                     self._trying(f"champion of {place.name}", partial(self._follow, place, number))
                 self._refresh(place)
+
+    def outside(self, now: Answering, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, Mapping[str, NDArray[Any]]]:
+        """The rows of other tables that belong to rows which a caller brings: those at hand, or older ones read for them.
+
+        There are none while the rows of the lake cannot be read.
+        """
+        if now.rows is None:
+            return {}
+        want, names, seconds = now.model.want, columns[SERIES], columns[TIME]
+        cutoffs = [int(seconds[names == name].max()) for name in np.unique(names)]
+        if not want.outside or min(cutoffs) >= now.rows.columns[TIME].max():
+            return now.rows.outside
+        first, last = (datetime.fromtimestamp(cutoff, UTC) for cutoff in (min(cutoffs), max(cutoffs)))
+        step = timedelta(seconds=now.model.signature.get("step_s", 0))  # what comes after the close is not known there
+        return read_outside(self._table, want, since=first, until=last + step + timedelta(seconds=1))
 
     def prove(self, version: Version) -> None:
         """Open a version and check it against its probe, without serving it; raises `ModelRefused`."""

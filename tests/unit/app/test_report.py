@@ -26,7 +26,7 @@ from springtide.domain.errors import NotFound
 from springtide.domain.model import Manifest, Version
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
-from springtide.domain.verdict import Comparison, Verdict
+from springtide.domain.verdict import LET_IN, Comparison, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -309,7 +309,12 @@ def test_a_gain_is_called_chance_unless_the_rule_excludes_it(comparison: Compari
     ("verdict", "serving", "headline", "advice"),
     [
         ({"promote": True}, 2, "m@2 was promoted", "Nothing has to be done"),
-        ({"promote": True, "warning": "no proof"}, 2, "m@2 serves without proof", "carries a warning"),
+        (
+            {"promote": True, "warning": f"{LET_IN}: it did not beat m@1"},
+            2,
+            "m@2 serves without proof",
+            "carries a warning",
+        ),
         ({"promote": False}, 1, "m@2 was not promoted", "Retrain when more rows have come"),
         ({"promote": False}, None, "m@2 was not promoted", "springtide promote m@2"),
     ],
@@ -327,6 +332,10 @@ def test_what_to_do_next_follows_from_the_verdict(
     [
         (changed("train", best_step=0), "this version is what it started from"),
         (changed("train", best_step=990, stopped_by="time budget"), "a longer budget may help"),
+        (
+            changed("train", kept="start", best_step=990, stopped_by="time budget", validation_p_value=0.2),
+            "trained weights were discarded, because their gain on the validation items may be chance (p = 0.2)",
+        ),
         (changed("prepare", filled_rows=100), "6.94 % of the rows were missing"),
         (changed("prepare", judged_from=(LAST - timedelta(hours=20)).isoformat()), "only 5 horizons"),
         (changed("evaluate", challenger={"loss": 1.0, "coverage_90": 0.8}), "they are too narrow"),
@@ -344,6 +353,50 @@ def test_what_to_do_next_follows_from_the_verdict(
 def test_what_is_doubtful_is_said(results: dict[str, dict[str, Any]], doubt: str) -> None:
     assert words().doubts == ()
     assert [one for one in words(results).doubts if doubt in one] != []
+
+
+def test_discarded_weights_are_the_one_thing_that_is_doubtful_of_a_training() -> None:
+    train = {"kept": "start", "best_step": 990, "stopped_by": "time budget", "validation_p_value": 0.2}
+    assert len(words(changed("train", **train)).doubts) == 1
+    assert words(changed("train", **(train | {"best_step": 300, "stopped_by": "max_steps"}))).doubts != ()
+
+
+def test_a_promotion_over_a_champion_of_another_question_is_one_that_passed_and_was_not_compared() -> None:
+    said = words(
+        changed("publish", serving=2),
+        BASELINE,
+        promote=True,
+        warning="m@1 was not compared: it answers another question",
+    )
+    assert said.headline == "m@2 was promoted"
+    assert "Every bar of the gate (significant at 0.05) is passed" in said.paragraph
+    assert "not compared with the champion before it" in said.paragraph
+    assert "first version" not in said.paragraph
+    assert said.doubts == ("m@1 was not compared: it answers another question.",)
+    assert "Every answer says so" in said.advice
+
+
+def test_a_warning_of_our_own_words_begins_as_a_sentence() -> None:
+    said = words(RESULTS, promote=True, warning=f"{LET_IN}: it did not beat last-value, and gate.first is 'always'")
+    assert said.doubts[0].startswith("Serves without proof: it did not beat last-value")
+    assert "without proof that it is better" in said.paragraph
+
+
+def test_a_group_without_a_width_to_measure_has_a_dash_and_the_page_says_why() -> None:
+    told = RESULTS["explain"]["explanation"]
+    for widths in ([0.1, None, 0.0], [None, None, None]):
+        newest = [told["newest"][0] | {"width": widths}]
+        page = Page(render_report(run(changed("explain", explanation=told | {"newest": newest})), version()))
+        assert any(one.startswith("A dash: with inputs of training items") for one in page.said)
+    assert not any(one.startswith("A dash") for one in Page(render_report(run(), version())).said)
+
+
+def test_the_page_calls_doubtful_items_by_what_they_are() -> None:
+    columns = {"labels": [0, 1], "items": [5, 1], "last-value": [0.1, -0.1], "m@1": [0.0, 0.1]}
+    details = RESULTS["evaluate"]["details"] | {"skill": {"doubtful": columns}}
+    said = Page(render_report(run(changed("evaluate", details=details)), version())).said
+    assert "By likeness to the training data" in said
+    assert {"usual", "doubtful"} <= {*said}
 
 
 def test_a_gain_that_is_too_good_for_prices_is_a_reason_to_look_for_a_leak() -> None:

@@ -172,3 +172,25 @@ def test_looking_after_every_block_finds_something_where_nothing_is_in_fewer_tha
                 found += 1
                 break
     assert found / 150 <= 0.05
+
+
+def test_about_other_groups_or_to_another_question_evidence_begins_anew_but_no_time_counts_again() -> None:
+    def ask(groups: str, question: str, before: Evidence | None = None) -> Evidence:
+        mine, rival = (
+            replace(losses(values), groups=np.full(480, groups), question=question) for values in (CHALLENGER, RIVAL)
+        )
+        return gather_evidence(mine, {"rival": rival}, champion="m@1", before=before)
+
+    before = ask("a", "")
+    assert ask("a", "", before) == before
+    anew = ask("b", "", before)
+    assert (anew.rivals["rival"].e_value, anew.counted_until) == (0.5, before.counted_until)
+    asked = ask("a", "all series")
+    assert ask("b", "all series", asked) == asked  # a series more of the same question
+    assert ask("a", "one series", asked).rivals["rival"].e_value == 0.5
+
+
+def test_evidence_from_before_the_question_was_kept_begins_anew() -> None:
+    old = asdict(look(0, 240))
+    del old["question"]
+    assert look(0, 240, Evidence.read(old)).rivals["rival"].e_value == 0.5

@@ -229,6 +229,22 @@ def test_a_snapshot_names_the_series_it_does_not_find(lake: Lake) -> None:
         table.snapshot(Filter(start=at(1)))
 
 
+def test_a_series_that_is_there_at_another_time_is_not_offered_in_its_own_place(lake: Lake) -> None:
+    table = lake.open("t")
+    table.write(frame(("a", 0, 1.0, None), ("b", 5, 1.0, None)))
+    with pytest.raises(NotFound, match="no rows of b ") as refused:
+        table.snapshot(Filter(("b",), end=at(3)))
+    assert refused.value.do == "bring in its rows of that time, or ask for another span"
+
+
+def test_the_series_of_a_span_are_those_that_have_a_row_in_it(lake: Lake) -> None:
+    table = lake.open("t")
+    table.write(frame(("b", 0, 1.0, None), ("a", 0, 1.0, None), ("c", 5, 1.0, None)))
+    assert table.series(Filter()) == ("a", "b", "c")
+    assert table.series(Filter(("b", "c"), end=at(3))) == ("b",)
+    assert table.series(Filter(("c",), end=at(3))) == ()
+
+
 def test_a_time_without_a_zone_is_refused(lake: Lake) -> None:
     table = lake.open("t")
     table.write(frame(("a", 0, 1.0, None)))

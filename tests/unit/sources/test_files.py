@@ -173,6 +173,14 @@ def test_unknown_columns_are_refused_with_a_mapping_that_then_works(tmp_path: Pa
     assert batch.rows["y"].to_list() == [30.5, -1.5, 10.0]
 
 
+def test_a_hint_maps_the_time_that_is_recognised_and_a_column_that_is_not(tmp_path: Path) -> None:
+    file = write(tmp_path / "funding.csv", "unique_id,ds,rate", "BTC,2024-01-01 00:00,0.1", "BTC,2024-01-01 08:00,0.2")
+    assert 'columns = { ds = "ds", y = "rate" }' in refusal(file, timeframe="irregular").do
+    batch = bring_one(file, timeframe="irregular", columns={"y": "rate"})
+    assert batch.rows["y"].to_list() == [0.1, 0.2]
+    assert batch.rows["unique_id"].unique().to_list() == ["BTC"]
+
+
 def test_a_mapping_goes_before_what_is_recognised(tmp_path: Path) -> None:
     batch = bring_one(own_csv(tmp_path / "a.csv"), columns={"y": "close"})
     assert batch.rows.schema == PLAIN

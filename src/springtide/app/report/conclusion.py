@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from springtide.app.report.record import CHALLENGER, moment
 from springtide.app.report.words import chance, count, figure, listed, percent, when
+from springtide.domain.verdict import LET_IN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,12 +46,11 @@ def conclude(record: Record) -> Conclusion:
     run, verdict = record.run, record.verdict
     if verdict is None:
         return _without_version(record)
-    proven = verdict.promote and verdict.warning is None
-    said = "was promoted" if proven else "serves without proof" if verdict.promote else "was not promoted"
+    said = LET_IN if verdict.let_in else "was promoted" if verdict.promote else "was not promoted"
     paragraph = " ".join((_learned(record, verdict), _compared(record, verdict), _decided(record, verdict)))
     if run.failure is not None:
         return Conclusion(f"{record.name}: the run failed", "bad", paragraph, (run.failure.what,), run.failure.do)
-    tone = "good" if proven else "even"
+    tone = "good" if verdict.promote and verdict.warning is None else "even"
     return Conclusion(
         f"{record.name} {said}", tone, paragraph, tuple(_doubts(record, verdict)), _advice(record, verdict)
     )
@@ -104,10 +104,11 @@ def _against(one: Comparison, whom: str, verdict: Verdict) -> str:
 
 
 def _decided(record: Record, verdict: Verdict) -> str:
-    if verdict.promote and verdict.warning is None:
-        return f"Every bar of the gate ({verdict.rule}) is passed, so it serves."
-    if verdict.promote:
+    if verdict.let_in:
         return "The gate let it serve as the first version, without proof that it is better."
+    if verdict.promote:
+        beside = "" if verdict.warning is None else ", but it was not compared with the champion before it"
+        return f"Every bar of the gate ({verdict.rule}) is passed, so it serves{beside}."
     serving = record.result("publish").get("serving")
     goes_on = f"{record.run.model}@{serving} goes on serving" if serving else "nothing serves yet"
     return f"That does not pass the gate ({verdict.rule}), so {goes_on}."
@@ -116,12 +117,12 @@ def _decided(record: Record, verdict: Verdict) -> str:
 def _doubts(record: Record, verdict: Verdict) -> Iterator[str]:
     """What a reader should know before trusting the figures."""
     if verdict.warning:
-        yield f"{verdict.warning[0].upper()}{verdict.warning[1:]}."
+        yield f"{verdict.warning[0].upper()}{verdict.warning[1:]}." if verdict.let_in else f"{verdict.warning}."
     yield from _doubts_of_training(record)
     yield from _doubts_of_data(record)
     yield from _doubts_of_intervals(record)
     best = record.best_baseline
-    if best is not None and verdict.promote and not verdict.warning and not best.passed:
+    if best is not None and verdict.promote and not verdict.let_in and not best.passed:
         yield f"{best.rival} is no bar of this gate, and the gain over it may be chance."
     if best is not None and best.gain > SUSPECT and record.signature.get("kind") == "candles":
         yield f"A gain of {percent(best.gain, sign=False)} over the best baseline is more than prices usually allow: look for a leak first."
@@ -137,6 +138,11 @@ def _doubts_of_training(record: Record) -> Iterator[str]:
     steps, best_step = train.get("steps", 0), train.get("best_step")
     if steps and best_step == 0:
         yield "Training found nothing that the validation items confirmed: this version is what it started from."
+    elif steps and train.get("kept") == "start":
+        yield (
+            f"The trained weights were discarded, because their gain on the validation items may be chance "
+            f"(p {chance(train.get('validation_p_value', math.nan))}): this version is what it started from."
+        )
     elif steps and best_step and train.get("stopped_by") == "time budget" and best_step >= STILL_GAINING * steps:
         yield "The time budget ended the training while it was still getting better: a longer budget may help."
 
@@ -165,8 +171,9 @@ def _doubts_of_intervals(record: Record) -> Iterator[str]:
 
 
 def _advice(record: Record, verdict: Verdict) -> str:
-    if verdict.promote and verdict.warning is None:
-        return "Nothing has to be done: servers take it up by themselves. Retrain as new rows come."
+    if verdict.promote and not verdict.let_in:
+        told = "" if verdict.warning is None else " Every answer says so until the next version is promoted."
+        return f"Nothing has to be done: servers take it up by themselves.{told} Retrain as new rows come."
     if verdict.promote:
         return "Every answer carries a warning until a version that passed replaces it. More history or a longer budget may give one."
     if not record.result("publish").get("serving"):

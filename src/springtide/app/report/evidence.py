@@ -31,7 +31,12 @@ METRICS = {
     "qlike": "quasi-likelihood loss of the variance",
 }
 """What the metrics are, where their name does not say it."""
-TITLES = {"hour": "By hour of the day (UTC)", "regime": "By volatility at the time"}
+TITLES = {
+    "doubtful": "By likeness to the training data",
+    "hour": "By hour of the day (UTC)",
+    "regime": "By volatility at the time",
+}
+LABELS = {"doubtful": {0: "usual", 1: "doubtful"}, "regime": REGIMES}
 LEAST_REACH = 0.005  # of the scale of gains: smaller ones are drawn small
 SPANS = 20  # of the judging time, drawn: fewer than are recorded, because single ones are mostly noise
 
@@ -161,7 +166,7 @@ def _skill(record: Record) -> Iterator[Html]:
         return
     yield element("h2", "Where it is better")
     for kind, columns in sorted(skill.items(), key=lambda one: len(one[1]["labels"])):
-        labels = [REGIMES.get(label, str(label)) if kind == "regime" else str(label) for label in columns["labels"]]
+        labels = [LABELS.get(kind, {}).get(label, str(label)) for label in columns["labels"]]
         lines = [pictures.Line(record.kind(name), columns[name]) for name in rivals]
         title = TITLES.get(kind, f"By {kind}")
         yield element("h3", title)

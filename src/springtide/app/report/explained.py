@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from springtide.app.report import pictures
@@ -35,6 +36,11 @@ def show_explanation(record: Record) -> Iterator[Html]:
         for one in told["newest"][:SHOWN_SERIES]:
             yield element("h3", f"{one['series']} at {when(moment(one['cutoff']))} UTC")
             yield _moved(told["groups"], one["median"], one["width"])
+            if None in one["width"]:
+                yield note(
+                    "A dash: with inputs of training items the interval has next to no width, as where the series stood still "
+                    "then, and a share of that would say nothing."
+                )
         if more := told["newest"][SHOWN_SERIES:]:
             yield note(f"The record of the run holds the same of {listed([one['series'] for one in more])}.")
 
@@ -61,17 +67,22 @@ def _importance(told: Mapping[str, Any]) -> Iterator[Html]:
         )
 
 
-def _moved(groups: Sequence[str], medians: Sequence[float], widths: Sequence[float]) -> Html:
-    """What each group did to one forecast, the strongest first."""
-    far, wide = max(map(abs, medians)), max(map(abs, widths))
+def _moved(groups: Sequence[str], medians: Sequence[float], widths: Sequence[float | None]) -> Html:
+    """What each group did to one forecast, the strongest first; those without a width before them."""
+    far, wide = max(map(abs, medians)), max((abs(width) for width in widths if width is not None), default=0.0)
     rows = [
         (
             name,
             pictures.draw_bar(median, -far, far, kind=CHALLENGER),
             percent(median),
-            pictures.draw_bar(width, -wide, wide, kind=CHALLENGER),
+            "" if width is None else pictures.draw_bar(width, -wide, wide, kind=CHALLENGER),
             percent(width),
         )
-        for name, median, width in sorted(zip(groups, medians, widths, strict=True), key=lambda group: -abs(group[2]))
+        for name, median, width in sorted(zip(groups, medians, widths, strict=True), key=_strength)
     ]
     return table(("inputs", "", "median", " ", "width"), rows, numbers=("median", "width"))
+
+
+def _strength(group: tuple[str, float, float | None]) -> float:
+    """Rising from the group that changes the width most."""
+    return -math.inf if group[2] is None else -abs(group[2])

@@ -87,6 +87,7 @@ def _data(record: Record) -> Iterator[Html]:
     }
     for name, other in snapshot.get("outside", {}).items():
         facts[f"outside table {name}"] = _line(other, without={"table", "filter"})
+    facts["outside rows not known yet"] = "; ".join(snapshot.get("outside_unknown", ())) or None
     for source, brought in record.result("collect").items():
         facts[f"brought by {source}"] = _line(brought, without={"table", "version"})
     yield _facts(facts)

@@ -124,7 +124,7 @@ def map_columns(headers: Sequence[str], width: int, *, chosen: Mapping[str, str]
     positions = found | {ours: _chosen_position(headers, theirs, where) for ours, theirs in chosen.items()}
     kept = _one_kind(positions, chosen)
     if missing := [name for name in (TIME, *_values(kept)) if name not in kept]:
-        raise _unknown_columns(headers, missing, where)
+        raise _unknown_columns(headers, missing, kept, where)
     return Mapped(known, {name: kept[name] for name in OURS if name in kept}, headers)
 
 
@@ -180,8 +180,11 @@ def _values(positions: Mapping[str, int]) -> Sequence[str]:
     return PLAIN_VALUES if "y" in positions else CANDLE_VALUES[:4]
 
 
-def _unknown_columns(headers: Sequence[str], missing: Sequence[str], where: str) -> BadRows:
-    example = f'columns = {{ ds = "{headers[0]}", y = "{headers[-1]}" }}'
+def _unknown_columns(headers: Sequence[str], missing: Sequence[str], found: Mapping[str, int], where: str) -> BadRows:
+    free = [header for at, header in enumerate(headers) if at not in found.values()]
+    time = headers[found[TIME]] if TIME in found else (free or headers)[0]
+    value = next((header for header in reversed(free) if header != time), headers[-1])
+    example = f'columns = {{ ds = "{time}", y = "{value}" }}'
     return BadRows(
         f"no column recognised as {', '.join(missing)}; found: {', '.join(headers[:20])}",
         where=where,

@@ -95,6 +95,12 @@ class ForecastCodec:
         spec, features = _features(signature)
         drivers = set(spec.drivers) - set(signature["series"])
         wanted = list(series) or sorted(set(names.tolist()) - drivers)
+        if not wanted:
+            raise TooFewRows(
+                f"there are only rows of drivers ({', '.join(sorted(set(names.tolist())))}), which are not forecast",
+                where=f"model {signature['model']}",
+                do=f"send or ingest rows of {', '.join(signature['series'])} as well",
+            )
         if absent := [name for name in wanted if name not in set(names.tolist())]:
             raise NotFound(
                 f"no rows of series {absent[0]!r}",
@@ -117,11 +123,20 @@ class ForecastCodec:
         if signature["kind"] == "candles":
             inputs["market"] = np.stack([market[name][-window:] for name in wanted])
         inputs["cutoff"] = cutoffs
+        facts = np.empty((len(wanted), 0))
         if features:
             rows = [_columns(name, spec, grids, outside, signature) for name in wanted]
-            inputs["features"] = np.stack([newest_features(features, row) for row in rows]).astype(np.float32)
-        filled = [int(grids[name][2][-window:].sum()) for name in wanted]
-        return Encoded(inputs, {"series": wanted, "cutoffs": cutoffs, "filled_steps": filled})
+            facts = np.stack([newest_features(features, row) for row in rows])
+            inputs["features"] = facts.astype(np.float32)
+        return Encoded(
+            inputs,
+            {
+                "series": wanted,
+                "cutoffs": cutoffs,
+                "filled_steps": [int(grids[name][2][-window:].sum()) for name in wanted],
+                "unknown_features": [_unknown(features, row, signature) for row in facts],
+            },
+        )
 
     def decode(
         self, signature: Mapping[str, Any], encoded: Encoded, outputs: Sequence[NDArray[Any]], *, model: str
@@ -233,6 +248,17 @@ def _columns(
         rows = rows_of(outside.get(one.table, {}), one, name)
         columns |= join_outside(seconds[-1:], rows, fact, one, step_s=int(signature["step_s"]))
     return columns
+
+
+def _unknown(features: Sequence[Feature], values: NDArray[np.float64], signature: Mapping[str, Any]) -> tuple[str, ...]:
+    """The groups of features of which one is not known now that was known at most training items."""
+    usual = set(signature.get("usually_known", [feature.name for feature in features]))  # models of old do not say
+    groups = [
+        feature.group
+        for feature, value in zip(features, values, strict=True)
+        if np.isnan(value) and feature.name in usual
+    ]
+    return tuple(dict.fromkeys(groups))
 
 
 def _market(grids: Mapping[str, Grid], signature: Mapping[str, Any]) -> dict[str, NDArray[np.float64]]:

@@ -29,6 +29,7 @@ ITEMS = 512  # judging items among which inputs are exchanged
 SHUFFLES = 3  # how often: the scatter between them says how far to trust the mean
 TYPICAL = 32  # training items that an input of the newest forecast is taken from
 MOST_SERIES = 10  # whose newest forecast is explained
+MOST_WIDER = 1000.0  # times: an interval so much wider than the one beside it stands beside none at all
 TIMES = "time of day and week"
 
 
@@ -132,10 +133,11 @@ def explain_forecaster(forecaster: ExportedForecaster, windows: Windows, *, seed
     -------
     dict
         Plain JSON. ``groups``: their names, in the order of all that follows. ``rise``: the share by which the mean loss
-        of ``items`` judging items rises, the mean over ``shuffles`` exchanges; ``rise_least`` and ``rise_most`` of them.
+        of ``items`` judging items rises, the mean over ``shuffles`` exchanges; ``rise_least`` and ``rise_most`` of them;
+        all three are empty where there is no loss to begin with.
         ``newest``: for each series the ``cutoff``, and what each group did at the last step: ``median``, the shift of the
         median in units of the price (of the naive error for plain series); ``width``, the share by which the widest
-        interval is wider. ``doubt``: how many of the items are unlike all training items, and their mean loss beside
+        interval is wider, None where training items make it next to nothing and a share of that says nothing. ``doubt``: how many of the items are unlike all training items, and their mean loss beside
         that of the others.
 
     Notes
@@ -156,8 +158,9 @@ def explain_forecaster(forecaster: ExportedForecaster, windows: Windows, *, seed
                 for order in orders
             ]
             for name, values in inputs.groups.items()
+            if losses.any()  # a rise is a share of the loss
         ]
-    )  # (groups, shuffles)
+    ).reshape(-1, SHUFFLES)  # (groups, shuffles)
     return {
         "groups": list(inputs.groups),
         "items": len(items),
@@ -219,8 +222,13 @@ def _newest(asked: _Asked, row: np.int64, random: np.random.Generator) -> dict[s
         "series": panel.series[panel.owner[row]],
         "cutoff": datetime.fromtimestamp(int(panel.seconds[row]), tz=UTC).isoformat(),
         "median": _short([(median - other) / scale for other, _ in others]),
-        "width": _short([width / other - 1 for _, other in others]),
+        "width": [_wider(width, other) for _, other in others],
     }
+
+
+def _wider(width: float, typical: float) -> float | None:
+    """By which share an interval is wider than a typical one; None where that is next to nothing, which may be 0."""
+    return float(f"{width / typical - 1:.6g}") if typical > 0 and width <= MOST_WIDER * typical else None
 
 
 def _doubt(losses: Floats, doubtful: NDArray[np.bool_]) -> dict[str, Any]:

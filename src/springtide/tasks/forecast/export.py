@@ -6,6 +6,7 @@ import logging
 import warnings
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,7 +15,6 @@ import onnx
 import onnx.numpy_helper
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 from safetensors.torch import load_file, save_file
 
 from springtide.domain.errors import Conflict, ModelRefused
@@ -51,7 +51,7 @@ def export_forecaster(fitted: Fitted, windows: Windows, folder: Path, *, graphs:
     Raises
     ------
     ModelRefused
-        If the exported graph does not give the network's answers.
+        If the network's answers are no finite numbers, or the exported graph does not give them.
     """
     network = fitted.network.cpu()
     signature = _signature(fitted, windows)
@@ -60,12 +60,12 @@ def export_forecaster(fitted: Fitted, windows: Windows, folder: Path, *, graphs:
     feeds = dict(zip(signature["inputs"], (tensor.numpy() for tensor in inputs), strict=True))
     with torch.inference_mode():
         expected = [answer.numpy() for answer in network(*inputs)]
+    _check_finite(expected, windows, items)
     path = folder / GRAPH
     known = fitted.graph or (graphs.find(fitted.layout) if graphs else None)
-    reused = known is not None and _fill_graph(known, network, path)
     made = "known, with new weights"
-    answers = _session(path).run(None, feeds) if reused else None
-    if answers is None or not _difference(answers, expected) <= TOLERANCE:
+    answers = _reuse(known, network, path, feeds=feeds, expected=expected) if known is not None else None
+    if answers is None:
         _export_graph(network, inputs, signature, path)
         made = "exported"
         if graphs is not None and (problem := graphs.keep(fitted.layout, path)):
@@ -161,6 +161,21 @@ def load_network(folder: Path, wanted: Layout) -> tuple[Forecaster, Layout, Path
     return network, layout, folder / GRAPH
 
 
+def _check_finite(answers: Sequence[NDArray[Any]], windows: Windows, items: NDArray[np.int64]) -> None:
+    """Refuse a network whose answers to (n,) items are no finite numbers: no graph could be compared with them."""
+    finite = np.all([np.isfinite(answer).reshape(len(items), -1).all(axis=1) for answer in answers], axis=0)
+    if finite.all():
+        return
+    panel, first = windows.panel, items[~finite][0]
+    cutoff = datetime.fromtimestamp(int(panel.seconds[first]), tz=UTC)
+    raise ModelRefused(
+        f"the trained network's answers are no finite numbers on {int((~finite).sum())} of {len(items)} real windows",
+        where=f"first {panel.series[panel.owner[first]]} at {cutoff:%Y-%m-%d %H:%M} UTC",
+        do="keep the champion; look for prices that stand still or leap in the window before that time, and at the "
+        'losses of the training; start = "scratch" begins anew',
+    )
+
+
 def _signature(fitted: Fitted, windows: Windows) -> dict[str, Any]:
     """Plain JSON: all that the codec and a later fine-tuning need."""
     layout = fitted.layout
@@ -175,10 +190,17 @@ def _signature(fitted: Fitted, windows: Windows) -> dict[str, Any]:
         "inputs": list(layout.inputs),
         "values": layout.inputs[0],
         "features": windows.recipe.features.model_dump(mode="json", exclude_defaults=True),
+        "usually_known": _usually_known(windows),
         "output": "quantiles (batch, horizon, levels), in the unit of the target",
         "doubt_threshold": fitted.network.doubt.threshold,
         "layout": layout.facts(),
     }
+
+
+def _usually_known(windows: Windows) -> list[str]:
+    """The features that were known at more than half of the training items."""
+    known = np.isfinite(windows.features.values[windows.train]).mean(axis=0)
+    return [name for name, share in zip(windows.features.names, known, strict=True) if share > 0.5]
 
 
 def _read_signature(folder: Path) -> dict[str, Any]:
@@ -213,12 +235,27 @@ def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _fill_graph(graph: Path, network: Forecaster, path: Path) -> bool:
-    """Write `graph` with the weights of `network` to `path`; False where it cannot be read, or has no place for a weight."""
+def _reuse(
+    graph: Path,
+    network: Forecaster,
+    path: Path,
+    *,
+    feeds: dict[str, NDArray[Any]],
+    expected: Sequence[NDArray[Any]],
+) -> list[NDArray[Any]] | None:
+    """The answers of `graph` with the weights of `network`, written to `path`; None where they are not the network's."""
     try:
-        model = onnx.load(graph)
-    except DecodeError:
-        return False
+        if not _fill_graph(graph, network, path):
+            return None
+        answers: list[NDArray[Any]] = _session(path).run(None, feeds)
+        return answers if _difference(answers, expected) <= TOLERANCE else None
+    except Exception:  # noqa: BLE001 - a damaged graph may fail in any way, and a new export mends them all
+        return None
+
+
+def _fill_graph(graph: Path, network: Forecaster, path: Path) -> bool:
+    """Write `graph` with the weights of `network` to `path`; False where it has no place for a weight."""
+    model = onnx.load(graph)
     places = {initializer.name: initializer for initializer in model.graph.initializer}
     for name, weights in network.state_dict().items():
         tensor = onnx.numpy_helper.from_array(weights.numpy(), name)

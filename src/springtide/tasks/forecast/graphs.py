@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +15,14 @@ import msgspec
 import onnx
 import torch
 
-from springtide.tasks.forecast import networks
+from springtide.tasks.forecast import networks, seasonal_scale, volatility
 
 if TYPE_CHECKING:
     from springtide.tasks.forecast.networks.forecaster import Layout
 
-__all__ = ["GraphCache"]
+__all__ = ["MOST_KEPT", "GraphCache"]
+
+MOST_KEPT = 50  # graphs; those that were not used for longest go
 
 
 class GraphCache:
@@ -33,18 +37,41 @@ class GraphCache:
     def find(self, layout: Layout) -> Path | None:
         """The graph of an earlier export of this layout."""
         path = self._path(layout)
-        return path if path.exists() else None
+        with suppress(OSError):  # not there, or not ours to touch
+            os.utime(path)  # the time of its last use, for `_prune`
+        try:
+            return path if path.is_file() else None
+        except OSError:  # a folder that may not be looked into
+            return None
 
     def keep(self, layout: Layout, graph: Path) -> str | None:
         """Remember an exported graph; several processes may do so at once. Says why where it cannot."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
-                file.write(graph.read_bytes())
-            Path(file.name).replace(self._path(layout))
+            self._write(graph.read_bytes(), self._path(layout))
         except OSError as error:
             return str(error)
+        with suppress(OSError):  # another process may do the same at this moment
+            self._prune()
         return None
+
+    def _write(self, graph: bytes, path: Path) -> None:
+        """All or nothing."""
+        handle, name = tempfile.mkstemp(dir=self.folder, suffix=path.suffix)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(graph)
+            Path(name).replace(path)
+        except OSError:
+            with suppress(OSError):
+                Path(name).unlink()
+            raise
+
+    def _prune(self) -> None:
+        """Remove what was not used for longest, and what processes that were killed have left."""
+        used = {path: path.stat().st_mtime for path in self.folder.glob("*.onnx") if path.is_file()}
+        for path in sorted(used, key=lambda path: used[path], reverse=True)[MOST_KEPT:]:
+            path.unlink(missing_ok=True)
 
     def _path(self, layout: Layout) -> Path:
         """Named by all that decides a graph but the weights, of which the decay is one."""
@@ -54,6 +81,7 @@ class GraphCache:
 
 
 def _source_digest() -> str:
-    """Of the code of all networks."""
+    """Of the code of all networks, and of the modules whose constants are baked into their graphs."""
     folder = Path(os.fspath(networks.__path__[0]))
-    return sha256(b"".join(path.read_bytes() for path in sorted(folder.glob("*.py")))).hexdigest()
+    beside = [Path(inspect.getfile(module)) for module in (volatility, seasonal_scale)]
+    return sha256(b"".join(path.read_bytes() for path in [*sorted(folder.glob("*.py")), *beside])).hexdigest()

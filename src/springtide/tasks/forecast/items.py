@@ -14,7 +14,7 @@ from springtide.domain.errors import BadRows, Leak, TooFewRows
 from springtide.domain.rows import SERIES
 from springtide.domain.units import format_span, steps_per_day
 from springtide.tasks.forecast.panel import Panel, build_panel
-from springtide.tasks.forecast.surroundings import Features, Surroundings, columns_of
+from springtide.tasks.forecast.surroundings import Features, Surroundings, columns_of, outside_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -156,10 +156,10 @@ def _read(
     """The series to forecast, and what their features read beside them."""
     drivers = recipe.features.drivers
     mine = rows.filter(pl.col(SERIES).is_in(recipe.series)) if recipe.series else rows
-    others = build_panel(rows.filter(pl.col(SERIES).is_in(drivers))) if drivers else None
-    return build_panel(mine, logarithmic=recipe.logarithmic), Surroundings(
-        others, {name: columns_of(frame) for name, frame in outside.items()}
-    )
+    panel = build_panel(mine, logarithmic=recipe.logarithmic)
+    others = build_panel(rows.filter(pl.col(SERIES).is_in(drivers)), step_s=panel.step_s) if drivers else None
+    tables = {name: columns_of(frame) for name, frame in outside.items()}
+    return panel, Surroundings(others, tables, read=outside_rows(recipe.features, recipe.series))
 
 
 def _moment(seconds: int) -> datetime:

@@ -71,13 +71,15 @@ class Panel:
         return self.values[:, 3] if self.kind == "candles" else self.values[:, 0]
 
 
-def build_panel(rows: pl.LazyFrame, *, logarithmic: bool = False) -> Panel:
+def build_panel(rows: pl.LazyFrame, *, step_s: int | None = None, logarithmic: bool = False) -> Panel:
     """Put rows on their grid.
 
     Parameters
     ----------
     rows : LazyFrame
         ``unique_id, ds`` and candle columns or ``y``.
+    step_s : int, optional
+        Seconds between two rows; the most common distance when not given.
     logarithmic : bool
         Whether a plain series is learned on the scale of its logarithm, as candles always are.
 
@@ -95,7 +97,7 @@ def build_panel(rows: pl.LazyFrame, *, logarithmic: bool = False) -> Panel:
     frame = rows.select(SERIES, pl.col(TIME).dt.epoch("s").alias(TIME), *channels).sort(SERIES, TIME).collect()
     if frame.height < 2:
         raise BadRows("there are no rows to learn from", where=f"{frame.height} rows", do="ingest rows first")
-    step_s = _step(frame)
+    step_s = _step(frame) if step_s is None else step_s
     _check(frame, kind, channels, step_s, logarithmic=logarithmic)
     parts = [
         on_grid(part[TIME].to_numpy(), part.select(channels).to_numpy().astype(np.float64), step_s=step_s)

@@ -59,7 +59,9 @@ def start_at_regression(network: Forecaster, windows: Windows) -> float | None:
         weights, bias = _solve(facts, wanted, ridge)
         scale = np.exp((facts @ weights + bias) @ waves) * volatility[:, None]
         table = quantile_table(changes_after(windows, items) / scale, np.array(windows.recipe.levels))
-        head.start(torch.from_numpy(weights.T), torch.from_numpy(bias), torch.from_numpy(table))
+        head.start(
+            torch.from_numpy(weights.T), torch.from_numpy(bias), torch.from_numpy(table), seen=torch.from_numpy(facts)
+        )
         if (loss := _loss(network, windows, checked, levels)) < best:
             kept, best = ridge, loss
             state = {name: value.clone() for name, value in head.state_dict().items()}

@@ -75,7 +75,15 @@ def score(predictor: Predictor, windows: Windows) -> Losses:
         step=panel.step_s * windows.recipe.stride,
         slices={**_slices(windows), **({"doubtful": doubtful.astype(np.int64)} if can_doubt else {})},
         calibration=dict(zip(windows.recipe.levels, below.tolist(), strict=True)),
+        question=_question(windows),
     )
+
+
+def _question(windows: Windows) -> str:
+    """What the settings ask for. A series that comes to a table of which all are asked for is no other question."""
+    panel, recipe = windows.panel, windows.recipe
+    asked = panel.kind, panel.step_s, recipe.horizon, recipe.levels, windows.season, sorted(recipe.series)
+    return repr(asked)
 
 
 def _score_chunk(

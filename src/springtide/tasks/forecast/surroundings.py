@@ -40,10 +40,14 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Surroundings:
-    """Other series on their grids, and the rows of other tables by table: whatever the features of a run read."""
+    """Other series on their grids, and the rows of other tables by table: whatever the features of a run read.
+
+    `read` says which rows of each table were asked for; a series that was, and has no row, is not known.
+    """
 
     drivers: Panel | None = None
     outside: Mapping[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    read: Mapping[str, Filter] = field(default_factory=dict)
 
     def features(self, spec: FeatureSpec, panel: Panel) -> Features:
         """The features of every row of `panel`.
@@ -53,7 +57,7 @@ class Surroundings:
         UnsoundFeature
             If a feature reads rows after its own, or is not the same when served.
         Conflict
-            If `spec` names a series or a table that is not here.
+            If `spec` names a series, a table or a series of a table that this run does not read.
         """
         features = build_features(spec, step_s=panel.step_s, kind=panel.kind)
         parts = [np.zeros((0, len(features)), dtype=np.float32)]
@@ -100,6 +104,13 @@ class Surroundings:
                 f"its features need the table {spec.table}, which this run does not read",
                 where="features.outside",
                 do="name the table in the model's settings as well, or retrain from scratch",
+            )
+        name, read = spec.series_of(series), self.read.get(spec.table, Filter()).series
+        if name is not None and read and name not in read:
+            raise Conflict(
+                f"its features need {name} of table {spec.table}, of which this run reads {', '.join(read)}",
+                where="features.outside",
+                do="name the series in the model's settings as well, or retrain from scratch",
             )
         return rows_of(self.outside[spec.table], spec, series)
 

@@ -130,11 +130,12 @@ def test_a_training_that_goes_on_from_any_look_ends_as_one_that_was_never_interr
             assert agree(mine, theirs), look
 
 
-def test_a_training_that_goes_on_loses_patience_when_the_whole_one_does() -> None:
-    items, kept = items_of(learning_rate=1.0, patience=2, max_steps=500), InMemory()
+def test_a_training_that_goes_on_remembers_its_best_look_and_loses_patience_when_the_whole_one_does() -> None:
+    items, kept = items_of(kind="candles", learning_rate=3e-3, patience=3, max_steps=500), InMemory()
     whole = fit(items, kept)
-    assert whole.facts["stopped_by"] == "validation no longer improves"
-    assert same(fit(items, InMemory(kept.saved[:1])), whole)
+    assert (whole.facts["stopped_by"], whole.facts["kept"]) == ("validation no longer improves", "trained")
+    assert standing(kept.saved[-2]).facts["steps"] > whole.facts["best_step"]
+    assert same(fit(items, InMemory(kept.saved[-2:-1])), whole)
 
 
 def test_a_fine_tuning_goes_on_from_its_champion(champion: Path) -> None:

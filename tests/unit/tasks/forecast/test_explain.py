@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from tests.synthetic import candles, plain, windows
+from tests.synthetic import JUDGED_FROM, candles, plain, windows
 
 from springtide.tasks.forecast.explain import cut_inputs, explain_forecaster
 from springtide.tasks.forecast.training import WindowTensors
@@ -127,6 +128,26 @@ def test_the_newest_forecast_is_set_beside_what_it_would_be_with_inputs_of_train
         width = dict(zip(told["groups"], one["width"], strict=True))
         assert width.pop("volume") == pytest.approx(2.0)  # three times as wide as with the usual volume
         assert max(map(abs, [*width.values(), *one["median"]])) < 1e-9
+
+
+@pytest.mark.parametrize("usual", [0.0, 1e-6])
+def test_an_interval_is_not_measured_by_one_of_next_to_no_width(usual: float) -> None:
+    last = pl.col("ds") == pl.col("ds").max()
+    rows = candles().with_columns(volume=pl.when(last).then(30.0).otherwise(usual))
+    told = explain_forecaster(Graph(READS["volume"]), judged(rows), seed=0)
+    for one in told["newest"]:
+        width = dict(zip(told["groups"], one["width"], strict=True))
+        assert width.pop("volume") is None
+        assert set(width.values()) == {0.0}
+    assert json.loads(json.dumps(told, allow_nan=False)) == told
+
+
+def test_where_nothing_is_lost_there_is_no_rise_to_speak_of() -> None:
+    late = pl.col("ds") >= JUDGED_FROM - timedelta(days=2)
+    prices = ("open", "high", "low", "close")  # 1 is the price whose log has no rounding
+    rows = candles().with_columns(pl.when(late).then(1.0).otherwise(pl.col(name)).alias(name) for name in prices)
+    told = explain_forecaster(Graph(lambda feeds: np.zeros(len(feeds["cutoff"]))), windows(rows), seed=0)
+    assert told["rise"] == told["rise_least"] == told["rise_most"] == []
 
 
 def test_items_that_are_unlike_training_are_counted_and_their_loss_stands_apart(items: Windows) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
-from tests.synthetic import candles, silent, windows
+from tests.synthetic import candles, frozen, silent, windows
 
 from springtide.tasks.forecast.networks.head import QuantileHead
 from springtide.tasks.forecast.regression import garman_klass
@@ -83,3 +83,23 @@ def test_no_row_after_training_changes_where_a_network_starts_but_through_valida
     shaken = rows.with_columns((rows["volume"] * (1 + 0.5 * later.cast(float))).alias("volume"))
     one, other = (fresh(windows(one, max_steps=0)).network.head.state_dict() for one in (rows, shaken))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_prices_that_stand_still_after_training_do_not_let_the_intervals_explode() -> None:
+    items = windows(frozen(candles(), range(560, 650)), window=72, max_steps=0)
+    answers = fresh(items)(items, items.judging)
+    usual = TASK.baselines(items)["ewma-volatility"](items, items.judging)
+    widest, baseline = ((one[:, -1, -1] / one[:, -1, 0]).max() for one in (answers, usual))
+    assert baseline < widest < 2 * baseline
+
+
+def test_facts_beyond_those_of_training_count_as_the_nearest_of_them() -> None:
+    items = windows(frozen(candles(), range(560, 650)), window=72, max_steps=0)
+    network = fresh(items).network
+    tensors = WindowTensors.of(items, torch.device("cpu"))
+    seen, met = (
+        network.observe(*tensors.inputs(torch.from_numpy(some))).summary for some in (items.train, items.judging)
+    )
+    assert torch.equal(network.head.state_dict()["least"], seen.amin(dim=0))
+    assert torch.equal(network.head.state_dict()["most"], seen.amax(dim=0))
+    assert ((met < seen.amin(dim=0)) | (met > seen.amax(dim=0))).any()

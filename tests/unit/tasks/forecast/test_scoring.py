@@ -124,3 +124,14 @@ def test_a_price_that_never_moves_has_no_variance_to_compare() -> None:
     )
     asked = windows(held)
     assert "qlike" not in score(fit_scaled_quantiles(asked), asked).metrics
+
+
+def test_a_list_of_series_is_a_question_of_its_own_and_a_further_series_of_an_open_list_is_not() -> None:
+    def question(rows: pl.DataFrame, **changes: object) -> str:
+        items = windows(rows, **changes)
+        return score(fit_baselines(items)["last-value"], items).question
+
+    both, one = candles(), candles(series=["BTC/USDT"])
+    assert question(both) == question(one) == question(both, window=30)
+    others = [{"series": ["BTC/USDT"]}, {"series": ["ETH/USDT"]}, {"horizon": 3}, {"intervals": (80,)}]
+    assert len({question(both), *(question(both, **changes) for changes in others)}) == 5
