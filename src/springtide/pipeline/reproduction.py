@@ -163,7 +163,8 @@ class _Repetition:
 
     def steps(self, tables: Callable[[str], Table], progress: Progress) -> _Repeated:
         task, manifest, settings = self.task, self.past.version.manifest, self._settings()
-        gathered = gather_again(manifest.snapshot, manifest.outside, tables=tables)
+        asked = task.outside(settings.recipe)
+        gathered = gather_again(manifest.snapshot, manifest.outside, tables=tables, asked=asked)
         champion = self._champion()
         evidence = self._evidence()
         judged_from = judging_start(gathered.snapshot, settings.gate, champion[0] if champion else None)
