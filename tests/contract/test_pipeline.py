@@ -217,6 +217,24 @@ def test_a_run_can_be_traced_to_its_rows_and_they_are_still_the_same(story: Stor
         assert story.home.lake.table("t").rows(snapshot).collect().height == rows
 
 
+def test_a_run_that_is_repeated_from_its_record_gives_the_same_to_the_last_bit(story: Story) -> None:
+    found = worker.reproduce(story.home, story.second.run.id, progress=lambda _advance: None, tasks=TASKS)
+    assert found.same, found.results
+    assert found.conclusion == "the same weights, answers, metrics and verdict"
+
+
+def test_a_training_that_its_time_stopped_is_repeated_to_the_last_bit(story: Story, again: Path) -> None:
+    home = make_home(again, story.kind)
+    endless = story.kind.recipe.model_copy(update={"max_steps": 100_000, "patience": 1000})
+    settings = home.model("m").model_copy(update={"budget": timedelta(seconds=0.3), "recipe": endless})
+    timed = replace(home, settings=home.settings.model_copy(update={"models": {"m": settings}}))
+    run = retrain(timed).run
+    if story.kind.task == "forecast":
+        assert result(run, "train")["stopped_by"] == "time budget"
+    found = worker.reproduce(home, run.id, progress=lambda _advance: None, tasks=TASKS)
+    assert found.same, found.results
+
+
 def test_a_champion_that_answers_another_question_is_not_compared_and_that_is_said(story: Story, again: Path) -> None:
     outcome = retrain(make_home(again, story.kind, recipe=story.kind.other_question, first="gate"))
     assert "champion" not in {one.kind for one in outcome.verdict.comparisons}

@@ -297,6 +297,18 @@ def champion(exported: Callable[[str, str], Case]) -> Case:
     return exported("mixer", "candles")
 
 
+def test_the_same_weights_make_the_same_file_however_it_was_made_and_wherever(champion: Case, tmp_path: Path) -> None:
+    graphs = GraphCache(tmp_path / "graphs")
+    graphs.keep(champion.fitted.layout, champion.folder / "model.onnx")
+    folder = tmp_path / "again"
+    folder.mkdir()
+    again = ForecastTask(graphs=graphs).export(champion.fitted, champion.items, folder)
+    assert (champion.exported.facts["graph"], again.facts["graph"]) == ("exported", "known, with new weights")
+    graph = (champion.folder / "model.onnx").read_bytes()
+    assert (folder / "model.onnx").read_bytes() == graph
+    assert b"forecaster.py" not in graph, "where the code lies is nobody's business"
+
+
 def test_fine_tuning_leaves_the_champions_files_as_they_were(champion: Case, tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in champion.folder.iterdir()}
     tuned(champion, tmp_path)

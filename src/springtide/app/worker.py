@@ -17,6 +17,7 @@ import msgspec
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from springtide.app.code import code_version
+from springtide.app.environment import environment, threads_of
 from springtide.app.home import open_home
 from springtide.app.ingestion import Brought, ingest, sources_of
 from springtide.app.queue import new_run_id
@@ -24,7 +25,7 @@ from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady
 from springtide.domain.recipe import FoundRecipe
 from springtide.pipeline import backtest as walk
-from springtide.pipeline import comparison, drift, life, retraining
+from springtide.pipeline import comparison, drift, life, reproduction, retraining
 from springtide.pipeline import search as searching
 from springtide.pipeline.fanout import open_fanout
 from springtide.pipeline.recipes import Origin, choose, digest
@@ -43,9 +44,9 @@ if TYPE_CHECKING:
     from springtide.domain.run import Run
     from springtide.evaluation.losses import Losses
     from springtide.pipeline.retraining import Outcome
-    from springtide.tasks.seam import Task
+    from springtide.tasks.seam import Progress, Task
 
-__all__ = ["TASKS", "backtest", "compare", "find_drift", "live_through", "ordered", "retrain", "search"]
+__all__ = ["TASKS", "backtest", "compare", "find_drift", "live_through", "ordered", "reproduce", "retrain", "search"]
 
 Job = TypeVar("Job")
 
@@ -78,6 +79,7 @@ def retrain(
         code=code_version(),
         until=until,
         origin=origin,
+        environment=environment(),
     )
     return retraining.retrain(
         order,
@@ -108,7 +110,7 @@ def ordered(home: Home, run: Run) -> tuple[Order, Callable[[], Mapping[str, Any]
         stated, origin = facts["settings"], msgspec.convert(facts["origin"], Origin)
         recipe = TASKS[stated["task"]].recipe(**stated.pop("recipe"))
         settings = words.Model.model_validate(stated).model_copy(update={"recipe": recipe})
-    order = Order(run.id, run.model, settings, run.reasons, code_version(), run.until, origin)
+    order = Order(run.id, run.model, settings, run.reasons, code_version(), run.until, origin, environment())
     return order, _collecting(home, settings, utc_now) if run.collect and run.until is None else None, files
 
 
@@ -216,6 +218,24 @@ def compare(
     return comparison.compare_versions(
         model, settings, task=tasks[settings.task], tables=home.lake.table, registry=home.registry, last=last
     )
+
+
+def reproduce(
+    home: Home, run: str, *, progress: Progress, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS
+) -> reproduction.Reproduction:
+    """Repeat a finished run from its record, with as many threads as it had, and compare; nothing is published."""
+    past = reproduction.find_past(home.registry, run)
+    manifest = past.version.manifest
+    with threads_of(manifest.environment):
+        return reproduction.reproduce(
+            past,
+            task=tasks[manifest.task],
+            tables=home.lake.table,
+            registry=home.registry,
+            code=code_version(),
+            environment=environment(),
+            progress=progress,
+        )
 
 
 def find_drift(

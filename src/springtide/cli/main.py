@@ -32,6 +32,7 @@ COMMANDS = {
     "cancel": "Stop a run.",
     "triggers": "What starts runs by itself, and when sources are asked.",
     "show": "One run or version in full.",
+    "reproduce": "One run again from its record: the same weights, or what differs.",
     "report": "One run on a page of HTML: conclusion, pictures, tables.",
     "journal": "Who served when, and why.",
     "promote": "Let a version serve, by hand.",

@@ -20,7 +20,8 @@ class Manifest:
     """What stands beside every exported model: all that is needed to trace it, serve it and check it.
 
     `outside` holds the snapshots of further tables. `files` maps a file name to the SHA-256 of its bytes. `signature`, `metrics` and `recipe` belong to the
-    task and are plain JSON.
+    task and are plain JSON. `settings` are the other settings of the run (seed, budget, start, gate), `environment` the
+    versions, the machine and the threads that it ran with; both are empty where they were not recorded yet.
     """
 
     model: str
@@ -35,6 +36,8 @@ class Manifest:
     files: Mapping[str, str] = field(default_factory=dict)
     trained_until: datetime | None = None  # the latest outcome that training or validation saw
     outside: tuple[Snapshot, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

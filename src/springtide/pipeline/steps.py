@@ -38,7 +38,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is to be retrained, why, and with which code."""
+    """What is to be retrained, why, with which code, and where."""
 
     run: str
     model: str
@@ -47,6 +47,7 @@ class Order:
     code: str
     until: datetime | None = None  # learn and judge from what was known at this time; from all rows when None
     origin: Origin = DECLARED  # of the recipe in `settings`
+    environment: Mapping[str, Any] = field(default_factory=dict)  # versions, machine, threads: for the manifest
 
 
 class Files(Protocol):
@@ -319,6 +320,8 @@ class Steps:
             metrics={name: value for name, value in self.results["evaluate"].items() if name != "details"},
             files={name: sha256((challenger / name).read_bytes()).hexdigest() for name in exported.files},
             trained_until=self._seen(),
+            settings=order.settings.model_dump(mode="json", include={"seed", "budget", "start", "gate"}),
+            environment=order.environment,
         )
         return write_manifest(manifest, challenger)
 

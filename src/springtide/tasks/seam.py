@@ -39,11 +39,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much a fit may cost."""
+    """How much a fit may cost.
+
+    `steps` repeats a fit that its time stopped: exactly so many steps (the ``steps`` of its facts), however long they take.
+    """
 
     seconds: float
     seed: int = 0
     device: str = "auto"  # "auto" takes CUDA when it is there
+    steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

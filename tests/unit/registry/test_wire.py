@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
@@ -33,6 +34,8 @@ manifests = st.builds(
     signature=plain,
     metrics=plain,
     files=st.dictionaries(st.text(), st.text()),
+    settings=plain,
+    environment=plain,
 )
 comparisons = st.builds(Comparison, loss=numbers, gain=numbers, p_value=numbers)
 verdicts = st.builds(Verdict, loss=numbers, comparisons=st.lists(comparisons, max_size=3).map(tuple))
@@ -54,6 +57,13 @@ runs = st.builds(
 @given(manifests)
 def test_a_manifest_comes_back_equal(manifest: Manifest) -> None:
     assert manifest_from(to_json(manifest)) == manifest
+
+
+@given(manifests)
+def test_a_manifest_from_before_settings_and_environment_were_recorded_can_still_be_read(manifest: Manifest) -> None:
+    raw = json.loads(to_json(manifest))
+    del raw["settings"], raw["environment"]
+    assert manifest_from(json.dumps(raw)) == replace(manifest, settings={}, environment={})
 
 
 @given(verdicts)

@@ -125,7 +125,9 @@ class RunWorker:
         quiet()
         now = utc_now()
         draft = Worker("", this_process(), self._code, now, now)
-        self.me = self._registry.take_place(draft, host=self._host, free=lambda one: not one.process or is_gone(one.process))
+        self.me = self._registry.take_place(
+            draft, host=self._host, free=lambda one: not one.process or is_gone(one.process)
+        )
         self._spare = Child(self._command)
         config: DBOSConfig = {
             "name": "springtide",

@@ -225,6 +225,14 @@ def _export_graph(network: Forecaster, inputs: tuple[torch.Tensor, ...], signatu
             optimize=False,  # keeps every weight under its own name, for `_fill_graph`; ONNX Runtime optimises anyway
             verbose=False,
         )
+    onnx.save(_without_traces(onnx.load(path)), path)
+
+
+def _without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the lines and folders of the code that made each node: the same weights give the same bytes anywhere."""
+    for node in model.graph.node:
+        node.ClearField("metadata_props")
+    return model
 
 
 def _reuse(
@@ -257,7 +265,7 @@ def _fill_graph(graph: Path, network: Forecaster, path: Path) -> bool:
         if place is None or (place.dims, place.data_type) != (tensor.dims, tensor.data_type):
             return False
         place.CopyFrom(tensor)
-    onnx.save(model, path)
+    onnx.save(_without_traces(model), path)
     return True
 
 

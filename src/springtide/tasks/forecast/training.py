@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -142,7 +143,7 @@ def train(
     average of the weights, which forgets the noise of single steps. The weights at the start are a candidate too: a
     network that learns nothing is returned as it came. So is, when `cautious`, one whose gain on the validation items
     may be chance. Training stops when validation has not improved for `patience` looks, after `max_steps`, or when the
-    time budget is spent.
+    time budget is spent; a budget of steps takes the place of the last two.
 
     With a `checkpoint` it goes on from where that one stands, with the network that is kept there, and ends with the
     same weights as a training that was never interrupted.
@@ -152,7 +153,10 @@ def train(
     Averaged weights: Polyak & Juditsky 1992, doi:10.1137/0330046.
     """
     saved = None if checkpoint is None else checkpoint.standing
-    max_steps, patience = windows.recipe.max_steps, windows.recipe.patience * LOOK_STEPS
+    patience = windows.recipe.patience * LOOK_STEPS
+    timed = budget.steps is None
+    max_steps = windows.recipe.max_steps if budget.steps is None else budget.steps
+    max_seconds = budget.seconds if timed else math.inf
     device = choose_device(budget.device)
     network = network.to(device)
     if checkpoint is not None and saved is not None and saved.ended:
@@ -165,17 +169,17 @@ def train(
     else:
         training.go_on(saved)
         began -= saved.facts["seconds"]
-    stopped = "max_steps"
+    stopped = "max_steps" if timed else "budget of steps"
     while training.step < max_steps:
         training.learn()
         step = training.step
         spent = clock() - began
-        over = spent >= budget.seconds
+        over = spent >= max_seconds
         if step % LOOK_STEPS and step < max_steps and not over:
             continue
         training.look()
-        share = max(spent / max(budget.seconds, 1e-9), step / max_steps)
-        left = min(budget.seconds - spent, spent / step * (max_steps - step))
+        share = max(spent / max(max_seconds, 1e-9), step / max_steps)
+        left = min(max_seconds - spent, spent / step * (max_steps - step))
         progress(Advance(done=min(1.0, share), epoch=step, loss=training.best.loss, seconds_left=max(0.0, left)))
         if over or step - training.best.step >= patience:
             stopped = "time budget" if over else "validation no longer improves"

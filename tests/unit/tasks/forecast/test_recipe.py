@@ -27,3 +27,10 @@ def test_levels_rise_around_the_median_and_close_in_what_each_interval_says(inte
 def test_intervals_that_make_no_levels_are_refused(intervals: tuple[int, ...]) -> None:
     with pytest.raises(ValidationError):
         ForecastRecipe(intervals=intervals)
+
+
+def test_a_recipe_is_read_back_from_a_manifest_as_it_was() -> None:
+    outside = {"table": "rates", "columns": ["rate"], "delay": "90m", "max_age": "1d"}
+    written = {"preset": "classic", "series": ["a"], "train_period": "2y", "features": {"outside": {"rate": outside}}}
+    recipe = ForecastRecipe.model_validate(written)
+    assert ForecastRecipe.model_validate(recipe.model_dump(mode="json")) == recipe

@@ -78,15 +78,18 @@ def test_a_fit_leaves_the_random_numbers_of_everyone_else_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def timed(items: Windows, *, seconds: float, progress: list[Advance]) -> Fitted:
+def timed(items: Windows, *, seconds: float, progress: list[Advance], steps: int | None = None) -> Fitted:
     """A fit whose clock goes one second forward whenever it is read."""
     layout = Layout("candles", "mixer", items.recipe.window, items.recipe.horizon, items.recipe.levels, 0.94)
     table = torch.tensor(np.tile(np.linspace(-3, 3, len(layout.levels)), (layout.horizon, 1)))
     ticks = itertools.count()
-    budget = Budget(seconds, device="cpu")
+    budget = Budget(seconds, device="cpu", steps=steps)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_forecaster(layout, table)
     return train(
         items,
-        build_forecaster(layout, table),
+        network,
         layout,
         budget=budget,
         progress=progress.append,
@@ -101,6 +104,22 @@ def test_a_fit_stops_when_its_time_is_over() -> None:
     assert fitted.facts["steps"] <= 7
     assert told[-1].done == 1.0
     assert told[-1].seconds_left == 0.0
+
+
+def test_a_fit_that_its_time_stopped_can_be_repeated_step_for_step() -> None:
+    items = windows(candles(), max_steps=10_000, learning_rate=1e-3)
+    told: list[Advance] = []
+    first = timed(items, seconds=63.0, progress=[])
+    again = timed(items, seconds=0.0, progress=told, steps=first.facts["steps"])
+    assert first.facts["stopped_by"] == "time budget"
+    assert 50 < first.facts["steps"] < 100, "it was stopped between two looks"
+    assert again.facts["stopped_by"] == "budget of steps"
+    same = first.facts.keys() - {"seconds", "stopped_by"}
+    assert {name: first.facts[name] for name in same} == {name: again.facts[name] for name in same}
+    weights = (one.network.state_dict() for one in (first, again))
+    assert all(torch.equal(one, other) for one, other in zip(*(state.values() for state in weights), strict=True))
+    assert told[-1].done == 1.0
+    assert np.isfinite(told[-1].seconds_left)
 
 
 def test_a_fit_that_runs_to_its_last_step_says_so() -> None:
