@@ -180,6 +180,8 @@ def _siblings(place: tuple[str, ...], first: Any) -> set[str]:
 
 def _section(annotation: Any) -> Any:
     """The section of ``Section | None``; anything else as it is."""
+    if get_origin(annotation) is tuple:
+        return annotation
     return next(
         (one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, BaseModel)), annotation
     )
