@@ -181,9 +181,8 @@ def test_the_process_has_110_megabytes_of_its_own_beside_its_libraries(
 ) -> None:
     for _ in range(200):
         assert client.get(FORECAST).status_code == 200
-    memory = process.memory_full_info()
-    assert memory.uss < 125e6
-    assert memory.rss < 265e6  # some 139 MB are code of libraries, read from files and shared; how much of it varies
+    # The rest of what is resident is code of libraries, read from files: the system maps as much as it happens to cache.
+    assert process.memory_full_info().uss < 125e6
 
 
 def test_the_process_has_loaded_no_training_library(client: httpx.Client, process: psutil.Process) -> None:
