@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.unit.cli.world import csv, environment
+from tests.unit.cli.world import csv, environment, springtide
 
 from springtide.app import queue
 from springtide.app.home import Home, open_home, read_settings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HOURS = 1500
 SETTINGS = """\
 [home]
-store = "./var"
+store = "{store}"
 database = "{database}"
 
 [sources.candles]
@@ -53,12 +53,12 @@ first = "always"
 """
 
 
-def make_home(folder: Path, database: str, *, models: int = 0, written: str = "") -> Home:
+def make_home(folder: Path, database: str, *, store: str = "./var", models: int = 0, written: str = "") -> Home:
     """A home with models m0, m1, ... and those written, which learn from one table whose rows come from files."""
     (folder / "rows").mkdir(parents=True)
     (folder / "rows" / "first.csv").write_text(csv(0, HOURS))
     written += "".join(MODEL.format(name=f"m{number}") for number in range(models))
-    (folder / "springtide.toml").write_text(SETTINGS.format(database=database, models=written))
+    (folder / "springtide.toml").write_text(SETTINGS.format(store=store, database=database, models=written))
     return open_home(read_settings(folder / "springtide.toml", environ={}))
 
 
@@ -68,6 +68,7 @@ class Workers:
 
     folder: Path
     count: int
+    grace_s: float = 0.2
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
 
@@ -82,7 +83,7 @@ class Workers:
 
     def start(self) -> subprocess.Popen[str]:
         """Another worker."""
-        command = [sys.executable, "-m", "springtide.app.work", "--grace", "0.2"]
+        command = [sys.executable, "-m", "springtide.app.work", "--grace", str(self.grace_s)]
         return subprocess.Popen(
             command, cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL, text=True, start_new_session=True
         )

@@ -85,13 +85,19 @@ def open_home(settings: Settings) -> Home:
     if "://" not in store:
         _make_folder(Path(store))
     migrate(settings.home.database)
+    options = _store_options(os.environ)
     return Home(
         settings=settings,
-        lake=Lake(f"{store}/tables"),
-        registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models")),
-        run_files=RunFiles(f"{store}/runs"),
+        lake=Lake(f"{store}/tables", options),
+        registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models", options)),
+        run_files=RunFiles(f"{store}/runs", options),
         codecs={"forecast": ForecastCodec()},
     )
+
+
+def _store_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the libraries below do not find in the environment by themselves; ``AWS_...`` keys and endpoints they do."""
+    return {"aws_allow_http": environ["AWS_ALLOW_HTTP"]} if "AWS_ALLOW_HTTP" in environ else {}
 
 
 def _make_folder(folder: Path) -> None:
