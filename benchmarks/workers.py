@@ -52,7 +52,9 @@ def main() -> None:
                     wait_until_ready(home, count)
                     times[count].append(work_off(home, options.scaling))
         one, two = sum(times[1]), sum(times[2])
-        print(f"{options.scaling} models, twice: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast")
+        print(
+            f"{options.scaling} models, twice: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast"
+        )
 
 
 def make_home(scratch: Path, name: str, database: str, models: int) -> Home:
@@ -83,12 +85,16 @@ def three_workers(home: Home, workers: killing.Workers, models: int) -> float:
     busy = next(run for run in map(home.registry.run, runs) if run.state == "running")
     workers.start = lambda: workers.processes[0]  # type: ignore[method-assign] # nobody starts it again
     assert workers.kill(busy, "half way")
-    print(f"{busy.worker} was killed after {time.monotonic() - began:.0f} s, in step {busy.steps[-1].name} of {busy.id}")
+    print(
+        f"{busy.worker} was killed after {time.monotonic() - began:.0f} s, in step {busy.steps[-1].name} of {busy.id}"
+    )
     found = killing.wait_for_all(home, runs, patience_s=1200)
     seconds = time.monotonic() - began
     counts = killing.check(home, found, rows=killing.HOURS)
     print(", ".join(f"{name} {count}" for name, count in counts.items()))
-    by_worker = {worker: sum(run.worker == worker for run in found) for worker in sorted({str(run.worker) for run in found})}
+    by_worker = {
+        worker: sum(run.worker == worker for run in found) for worker in sorted({str(run.worker) for run in found})
+    }
     print("ended by", by_worker)
     return seconds
 

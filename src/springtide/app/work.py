@@ -17,7 +17,7 @@ from springtide.app.duties import SchedulerDuties
 from springtide.app.home import open_home, read_settings
 from springtide.app.notifying import announce, of_run
 from springtide.app.queue import executor_command
-from springtide.domain.errors import SpringtideError
+from springtide.domain.errors import SpringtideError, StoreFailed
 from springtide.pipeline.durable.worker import Limits, RunWorker
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "worker_for"]
 
+LOG = logging.getLogger("springtide.worker")
 GRACE_S = 10.0  # for a run to come to its end when the worker is told to stop
 
 
@@ -42,7 +43,10 @@ def worker_for(config: Path, home: Home) -> RunWorker:
     def ended(run: Run) -> None:
         if run.state != "cancelled":
             _tell(run, home)
-        home.run_files.remove(run.id)
+        try:
+            home.run_files.remove(run.id)
+        except StoreFailed as error:
+            LOG.warning("files of run %s stay in the store, and are of no use: %s", run.id, error)
 
     return RunWorker(
         home.registry,
