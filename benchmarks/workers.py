@@ -45,12 +45,12 @@ def main() -> None:
 
         times: dict[int, list[float]] = {1: [], 2: []}
         for turn in range(2):
-            for count in times:
+            for count, seconds_of in times.items():
                 name = f"turn{turn}-{count}"
                 home = make_home(scratch, name, database, options.scaling)
                 with killing.Workers(scratch / name, count=count, grace_s=10) as workers:
                     wait_until_ready(home, count)
-                    times[count].append(work_off(home, options.scaling))
+                    seconds_of.append(work_off(home, options.scaling))
         one, two = sum(times[1]), sum(times[2])
         print(
             f"{options.scaling} models, twice: one worker {one:.1f} s, two {two:.1f} s, {one / two:.2f} times as fast"

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.unit.cli.world import csv, environment, springtide
+from tests.unit.cli.world import csv, environment
 
 from springtide.app import queue
 from springtide.app.home import Home, open_home, read_settings
