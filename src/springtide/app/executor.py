@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.home import open_home, read_settings
+from springtide.app.home import check_one_store, open_home, read_settings
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady, SourceUnavailable, SpringtideError, StoreFailed
@@ -67,6 +67,7 @@ class Executor:
         """Get ready for a run, wherever it stands."""
         self._close()
         self._home = open_home(read_settings(self._config))
+        check_one_store(self._home)
         found = self._home.registry.run(run)
         folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="springtide-")))
         self._left.enter_context(_telling(self._home, run))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from springtide.domain.errors import NotFound, StoreFailed, did_you_mean
+from springtide.domain.errors import NotFound, SettingsError, StoreFailed, did_you_mean
 from springtide.lake.tables import Lake
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database
+from springtide.registry.identity import name_of
 from springtide.registry.migrate import migrate
 from springtide.registry.registry import Registry
 from springtide.registry.run_files import RunFiles
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model, Settings
     from springtide.tasks.seam import Codec
 
-__all__ = ["Home", "open_home", "read_settings"]
+__all__ = ["Home", "check_one_store", "open_home", "read_settings"]
 
 RECIPES: Mapping[str, type[BaseModel]] = {"forecast": ForecastRecipe}
 
@@ -93,6 +94,24 @@ def open_home(settings: Settings) -> Home:
         run_files=RunFiles(f"{store}/runs", options),
         codecs={"forecast": ForecastCodec()},
     )
+
+
+def check_one_store(home: Home) -> None:
+    """Refuse a database that belongs to another store: a run would begin in one and go on in another.
+
+    Raises
+    ------
+    SettingsError
+        If the database was used with another store before.
+    """
+    store = home.settings.home.store
+    found = name_of(store, _store_options(os.environ))
+    if home.registry.store_name(found) != found:
+        raise SettingsError(
+            "the database belongs to another store than this one",
+            where=f"section [home]: store {store}",
+            do="name the store and the database that belong together, as they are in the springtide.toml of other workers",
+        )
 
 
 def _store_options(environ: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from springtide.app.code import code_version
 from springtide.app.duties import SchedulerDuties
-from springtide.app.home import open_home, read_settings
+from springtide.app.home import check_one_store, open_home, read_settings
 from springtide.app.notifying import announce, of_run
 from springtide.app.queue import executor_command
 from springtide.domain.errors import SpringtideError, StoreFailed
@@ -83,6 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: told.set())
     try:
         home = open_home(read_settings(asked.config))
+        check_one_store(home)
         worker = worker_for(asked.config, home)
         me = worker.start()
     except SpringtideError as error:

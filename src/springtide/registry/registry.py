@@ -13,7 +13,19 @@ from sqlalchemy import insert, select, update
 
 from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
-from springtide.registry import calls, events, journal, outbox, queue, recipes, runs, triggers, versions, workers
+from springtide.registry import (
+    calls,
+    events,
+    identity,
+    journal,
+    outbox,
+    queue,
+    recipes,
+    runs,
+    triggers,
+    versions,
+    workers,
+)
 from springtide.registry.database import reading, writing
 from springtide.registry.schema import RETIRED
 
@@ -320,6 +332,11 @@ class Registry:
         """What a run told after the event of that number, oldest first."""
         with reading(self._engine) as connection:
             return events.after(connection, run, after, limit)
+
+    def store_name(self, found: str) -> str:
+        """The name of the store that this database belongs to: from now on `found`, where it belongs to none yet."""
+        with writing(self._engine) as connection:
+            return identity.remembered(connection, found)
 
     # Workers
 
