@@ -93,6 +93,8 @@ class SchedulerDuties:
         now = time.monotonic()
         if drift is None or now - self._looked.get(model, -math.inf) < drift.every.total_seconds():
             return ()
+        if self._home.registry.champion(model) is None:
+            return ()
         self._looked[model] = now
         child = Child(executor_command(self._config))
         try:
