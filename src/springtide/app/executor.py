@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from springtide.app.home import check_one_store, open_home, read_settings
+from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady, SourceUnavailable, SpringtideError, StoreFailed
@@ -124,6 +125,7 @@ class _telling(logging.Handler):  # noqa: N801 - a context manager
 
 def main() -> None:
     """Answer questions until there is nobody to ask them: ``python -m springtide.app.executor springtide.toml``."""
+    keep_memory_together()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log of the worker, not among the answers
     logging.getLogger("springtide").setLevel(logging.INFO)

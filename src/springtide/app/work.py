@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from springtide.app.code import code_version
 from springtide.app.duties import SchedulerDuties
 from springtide.app.home import check_one_store, open_home, read_settings
+from springtide.app.memory import keep_memory_together
 from springtide.app.notifying import announce, of_run
 from springtide.app.queue import executor_command
 from springtide.domain.errors import SpringtideError, StoreFailed
@@ -76,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("springtide.toml"))
     parser.add_argument("--grace", type=float, default=GRACE_S, help="Seconds for a run to end when told to stop.")
     asked = parser.parse_args(arguments)
+    keep_memory_together()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("springtide").setLevel(logging.INFO)
     told = threading.Event()
