@@ -58,6 +58,12 @@ class Run:
     worker: str | None = None  # whose turn it is
     attempts: int = 0  # how often a worker took it up
     stop_asked: str | None = None  # why it is to be cancelled
+    kind: Literal["retraining", "job"] = "retraining"
+
+    @property
+    def lane(self) -> str:
+        """Of those with the same lane one waits or runs, and whoever asks for another joins it; a job has its own."""
+        return self.model if self.kind == "retraining" else f"job {self.id}"
 
     @property
     def ended(self) -> bool:

@@ -28,7 +28,7 @@ def active(connection: Connection, model: str) -> Run | None:
 
 def claim(connection: Connection, run: Run) -> None:
     """Store a new run as the one of its model, in a transaction that has seen that there is none."""
-    connection.execute(insert(ACTIVE).values(model=run.model, run=run.id))
+    connection.execute(insert(ACTIVE).values(model=run.lane, run=run.id))
     runs.save(connection, run)
 
 

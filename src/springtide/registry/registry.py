@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import UNSET
 from sqlalchemy import insert, select, update
 
-from springtide.domain.errors import ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
+from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
 from springtide.domain.model import JournalEntry
 from springtide.registry import (
     calls,
     events,
     identity,
+    jobs,
     journal,
     outbox,
     queue,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from msgspec import UnsetType
     from sqlalchemy import Connection, Engine
 
+    from springtide.domain.job import Job
     from springtide.domain.model import Manifest, Version
     from springtide.domain.notice import Delivery, Notice
     from springtide.domain.recipe import FoundRecipe
@@ -306,7 +308,7 @@ class Registry:
         `enqueue` puts it into the queue of the workers, in the same transaction. Returns the run that will do it.
         """
         with writing(self._engine) as connection:
-            active = queue.active(connection, run.model)
+            active = queue.active(connection, run.lane)
             if active is not None:
                 joined = queue.join(connection, active, run.reasons)
                 if joined.reasons != active.reasons:
@@ -332,6 +334,47 @@ class Registry:
         """What a run told after the event of that number, oldest first."""
         with reading(self._engine) as connection:
             return events.after(connection, run, after, limit)
+
+    # Jobs
+
+    def submit_job(self, job: Job, run: Run, enqueue: Callable[[Connection], None]) -> Job:
+        """Let a new job wait, unless one was sent under the same key: that one is returned then.
+
+        Raises
+        ------
+        Conflict
+            If the one that has the key is another question, or other data.
+        """
+        with writing(self._engine) as connection:
+            known = None if job.key is None else jobs.with_key(connection, job.key)
+            if known is not None:
+                if known.digest != job.digest:
+                    raise Conflict(
+                        f"the key {job.key!r} was used for another job",
+                        where=f"job {known.id}",
+                        do="send a new key with new data",
+                    )
+                return known
+            jobs.add(connection, job)
+            queue.claim(connection, run)
+            events.add(connection, run.id, "state", _told(run), run.started)
+            enqueue(connection)
+            return job
+
+    def job(self, job: str) -> Job:
+        """One job; raises `NotFound`."""
+        with reading(self._engine) as connection:
+            return jobs.find(connection, job)
+
+    def jobs(self, limit: int = 50) -> list[Job]:
+        """The newest jobs, newest first."""
+        with reading(self._engine) as connection:
+            return jobs.list_jobs(connection, limit)
+
+    def forget_jobs(self, before: datetime) -> list[str]:
+        """Remove the jobs that were sent before a time; their ids."""
+        with writing(self._engine) as connection:
+            return jobs.forget(connection, before)
 
     def store_name(self, found: str) -> str:
         """The name of the store that this database belongs to: from now on `found`, where it belongs to none yet."""

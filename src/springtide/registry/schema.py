@@ -33,6 +33,7 @@ __all__ = [
     "EVENTS",
     "HEAD",
     "JOURNAL",
+    "JOBS",
     "LEASES",
     "METADATA",
     "OUTBOX",
@@ -46,7 +47,7 @@ __all__ = [
     "WORKERS",
 ]
 
-HEAD = "0003"  # the newest file in migrations/; a test holds the two together
+HEAD = "0004"  # the newest file in migrations/; a test holds the two together
 REVISION_TABLE = "springtide_revision"
 METADATA = MetaData()
 
@@ -218,6 +219,15 @@ OUTBOX = Table(  # notices and what came of them, one row for each place
     Column("failure", Text),
     CheckConstraint("state in ('waiting', 'delivered', 'given up')", name="springtide_outbox_state"),
     Index("springtide_outbox_by_due", "state", "due"),
+)
+
+JOBS = Table(  # what was sent to be retrained, under the id of the run that does it
+    "springtide_jobs",
+    METADATA,
+    Column("id", String, primary_key=True),
+    Column("key", String, unique=True),
+    Column("created", Utc, nullable=False),
+    Column("job", Text, nullable=False),  # JSON
 )
 
 STORES = Table(  # the name of the one store that belongs to this database

@@ -1,0 +1,444 @@
+"""The steps of a job, each of which another process can take up: check, train, predict, judge, export, publish."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from dataclasses import asdict, dataclass, field
+from datetime import UTC
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from springtide.domain.errors import Conflict, ModelRefused, NotFound
+from springtide.domain.model import Manifest
+from springtide.domain.rows import Filter, Snapshot
+from springtide.evaluation.gate import Rule, decide
+from springtide.pipeline.jobs.judging import baselines, measure, names_of_baselines, read_answers
+from springtide.pipeline.jobs.table import cut, read_table
+from springtide.pipeline.steps import write_manifest
+from springtide.registry.wire import verdict_from
+from springtide.trainers.formats import ENVIRONMENTS, FORMATS, PREPROCESSING, recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from springtide.domain.job import Job
+    from springtide.domain.model import JournalEntry, Version
+    from springtide.domain.verdict import Verdict
+    from springtide.pipeline.jobs.cells import Bench, Done
+    from springtide.pipeline.jobs.table import JobTable, Parts
+    from springtide.pipeline.steps import Files
+    from springtide.registry.registry import Registry
+    from springtide.tasks.seam import Progress
+    from springtide.trainers.formats import Format
+
+__all__ = ["STEPS", "TASK", "JobSteps"]
+
+STEPS = ("check", "train", "predict", "judge", "export", "publish", "deliver")
+TASK = "table"  # in the manifests of what jobs have made
+
+
+@dataclass
+class JobSteps:
+    """One job's steps; they read of one another only the record and the run's files.
+
+    Attributes
+    ----------
+    results : dict
+        What each finished step told, by name: plain JSON.
+    """
+
+    job: Job
+    code: str
+    registry: Registry
+    files: Files
+    folder: Path  # this process's own
+    bench: Callable[[], Bench]
+    deliver: Callable[[Job, bytes, str], Mapping[str, Any]]
+    results: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    entry: JournalEntry | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The steps in their order."""
+        return STEPS if self.job.params.deliver else STEPS[:-1]
+
+    def take(self, name: str, result: dict[str, Any], *, progress: Progress, now: Callable[[], datetime]) -> None:
+        """Do one step and put what it tells into `result`; a step that is done again comes to the same."""
+        del progress  # what the sandbox reports is told as it comes
+        match name:
+            case "check":
+                self._check(result)
+            case "train":
+                self._train(result)
+            case "predict":
+                self._predict(result)
+            case "judge":
+                result.update(asdict(self._judge(result)))
+            case "export":
+                self._export(result)
+            case "publish":
+                self._publish(result, now)
+            case "deliver":
+                data, file = self._trained, self._trained_name
+                result.update(self.deliver(self.job, data, file))
+        self.results[name] = result
+
+    @property
+    def model(self) -> str:
+        """The name under which the result is kept."""
+        return self.job.params.name or self.job.id
+
+    # What is in memory, and how it is made again
+
+    def _sent(self, name: str) -> bytes:
+        data = self.files.get(name)
+        if data is None:
+            raise NotFound(f"the job has lost its {name}", where=f"job {self.job.id}", do="send the job again")
+        return data
+
+    @cached_property
+    def _table(self) -> JobTable:
+        return read_table(self._sent("data"), self.job.files["data"], self.job.params)
+
+    @cached_property
+    def _champion(self) -> Version | None:
+        """Who served when the job began, whoever does now."""
+        if "check" not in self.results:
+            return self.registry.champion(self.model)
+        number = self.results["check"]["champion"]
+        return None if number is None else self.registry.version(self.model, number)
+
+    @cached_property
+    def _parts(self) -> Parts:
+        champion = self._champion
+        return cut(self._table, self.job.params.judge, not_before=None if champion is None else champion.manifest.trained_until)
+
+    @cached_property
+    def _given(self) -> Path | None:
+        """The model that was sent, as a file under the name that it was sent by."""
+        if "model" not in self.job.files:
+            return None
+        path = self.folder / "given" / Path(self.job.files["model"]).name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(self._sent("model"))
+        return path
+
+    @cached_property
+    def _champion_bundle(self) -> Path | None:
+        """The folder of the champion's files, where it is one that can be gone on with."""
+        if self._champion is None:
+            return None
+        folder = self.folder / "champion"
+        folder.mkdir(exist_ok=True)
+        return self.registry.fetch(self._champion, folder)
+
+    @property
+    def _trained_name(self) -> str:
+        return str(self.results["train"]["model"])
+
+    @cached_property
+    def _trained(self) -> bytes:
+        return self._sent(f"out/{self._trained_name}")
+
+    @property
+    def _verdict(self) -> Verdict:
+        return verdict_from(msgspec.json.encode(self.results["judge"]).decode())
+
+    # The steps
+
+    def _check(self, result: dict[str, Any]) -> None:
+        """Everything that can be wrong with what was sent is said before anything is trained."""
+        table, parts, champion = self._table, self._parts, self._champion
+        form = None if self._given is None else recognise(self._given)
+        result.update(
+            rows=table.frame.height,
+            columns=[asdict(column) for column in table.columns],
+            question=table.question,
+            classes=list(table.classes),
+            training_rows=parts.training.height,
+            judging_rows=parts.judging.height,
+            notes=list(table.notes),
+            given=None if form is None else form.name,
+            champion=None if champion is None else champion.number,
+            environment=self._environment(form),
+        )
+        if table.time is not None:
+            until, last = _utc(parts.training[table.time].max()), _utc(parts.judging[table.time].max())
+            result.update(trained_until=until.isoformat(), judged_until=last.isoformat())
+        self.bench()  # no sandbox: said before anything else is done
+
+    def _environment(self, form: Format | None) -> str:
+        framework = self.job.params.framework
+        if form is not None and form.name != "bundle":
+            return form.environment
+        if form is None and framework is None and self._starts_from_champion():
+            return str(self._champion.manifest.recipe["environment"])  # type: ignore[union-attr] # it is there
+        return ENVIRONMENTS[framework or "lightgbm"]
+
+    def _starts_from_champion(self) -> bool:
+        asked, champion = self.job.params, self._champion
+        if champion is None or self._given is not None or asked.start == "scratch" or "script" in self.job.files:
+            return False
+        return asked.framework in (None, champion.manifest.recipe.get("framework"))
+
+    def _task(self, mode: str, **more: Any) -> dict[str, Any]:
+        params, table = self.job.params, self._table
+        told = {
+            "mode": mode,
+            "task": table.question,
+            "data": "/in/rows.parquet",
+            "columns": [asdict(column) for column in table.columns],
+            "target": table.target,
+            "time": table.time,
+            "classes": list(table.classes) or None,
+            "budget_s": params.budget_s,
+            "seed": params.seed,
+            "params": dict(params.params),
+        }
+        return {key: value for key, value in {**told, **more}.items() if value is not None}
+
+    def _rows(self, part: str) -> Path:
+        """The rows of a part as Parquet; those that judge without their target."""
+        frame = self._parts.training if part == "training" else self._parts.judging.drop(self._table.target)
+        path = self.folder / f"{part}.parquet"
+        frame.write_parquet(path)
+        return path
+
+    def _train(self, result: dict[str, Any]) -> None:
+        environment = str(self.results["check"]["environment"])
+        inputs: dict[str, Path] = {"rows.parquet": self._rows("training")}
+        more: dict[str, Any] = {}
+        if self._given is not None:
+            inputs[f"given{_ending(self._given.name)}"] = self._given
+            more["model"] = f"/in/given{_ending(self._given.name)}"
+        elif self._starts_from_champion():
+            assert self._champion is not None
+            assert self._champion_bundle is not None
+            file = str(self._champion.manifest.recipe["model"])
+            inputs |= {file: self._champion_bundle / file, PREPROCESSING: self._champion_bundle / PREPROCESSING}
+            more |= {"model": f"/in/{file}", "preprocessing": f"/in/{PREPROCESSING}"}
+        else:
+            more["framework"] = self.job.params.framework or ("lightgbm" if "script" not in self.job.files else None)
+        if "script" in self.job.files:
+            script = self.folder / "train.py"
+            script.write_bytes(self._sent("script"))
+            inputs["train.py"] = script
+            more |= {"script": "/in/train.py", "framework": self.job.params.framework}
+        with self.bench().do(environment, self._task("train", **more), inputs, requirements=self._requirements) as done:
+            self._keep(done, str(done.result["model"]))
+            if (done.work / "out" / PREPROCESSING).exists():
+                self._keep(done, PREPROCESSING)
+            result.update(done.result)
+        if self._starts_from_champion():
+            result["start"] = self._champion.name  # type: ignore[union-attr] # it starts from it
+
+    def _keep(self, done: Done, name: str) -> None:
+        if "/" in name or name.startswith("."):
+            raise ModelRefused(f"{name!r} is no name of an output", where="step train", do="name a file in out_path")
+        self.files.put(f"out/{name}", done.file(name))
+
+    @property
+    def _requirements(self) -> str | None:
+        return self._sent("requirements").decode() if "requirements" in self.job.files else None
+
+    def _predict(self, result: dict[str, Any]) -> None:
+        """The new model, the given one and the champion on the rows that judge, which none of them sees with a target."""
+        new = self.folder / self._trained_name
+        new.write_bytes(self._trained)
+        preprocessing = self.files.get(f"out/{PREPROCESSING}")
+        own = self.folder / PREPROCESSING
+        if preprocessing is not None:
+            own.write_bytes(preprocessing)
+        by_script = self.results["train"].get("predicted_by") == "script"
+        self._answer("new", new, own if preprocessing is not None else None, result, script=by_script)
+        if self._given is not None:
+            self._answer("given", self._given, None, result, script=by_script, may_fail=True)
+        if self._champion is not None:
+            assert self._champion_bundle is not None
+            file = str(self._champion.manifest.recipe["model"])
+            beside = self._champion_bundle / PREPROCESSING
+            self._answer(
+                "champion", self._champion_bundle / file, beside if beside.exists() else None, result, may_fail=True
+            )
+
+    def _answer(
+        self,
+        name: str,
+        model: Path,
+        preprocessing: Path | None,
+        result: dict[str, Any],
+        *,
+        script: bool = False,
+        may_fail: bool = False,
+    ) -> None:
+        """Answers of one model, kept as a file; a rival that cannot answer is left out and said."""
+        form = recognise(model)
+        environment = str(self.results["check"]["environment"]) if form.name == "bundle" else form.environment
+        inputs = {"rows.parquet": self._rows("judging"), f"model{_ending(model.name)}": model}
+        more: dict[str, Any] = {"model": f"/in/model{_ending(model.name)}"}
+        if preprocessing is not None:
+            inputs[PREPROCESSING] = preprocessing
+            more["preprocessing"] = f"/in/{PREPROCESSING}"
+        requirements = None
+        if script:
+            path = self.folder / "train.py"
+            path.write_bytes(self._sent("script"))
+            inputs["train.py"] = path
+            more["script"] = "/in/train.py"
+            requirements = self._requirements
+        try:
+            with self.bench().do(environment, self._task("predict", **more), inputs, requirements=requirements) as done:
+                data = done.file("predictions.npz")
+            answers = read_answers(_arrays(data), self._table, self._parts.judging.height, of=f"the {name} model")
+        except ModelRefused as refused:
+            if not may_fail:
+                raise
+            result[name] = {"left_out": f"{refused.what}"}
+            return
+        file = io.BytesIO()
+        np.save(file, answers, allow_pickle=False)
+        self.files.put(f"answers/{name}.npy", file.getvalue())
+        result[name] = {"rows": len(answers)}
+
+    def _judge(self, result: dict[str, Any]) -> Verdict:
+        """The gate, with the target that never entered the sandbox."""
+        params, found = self.job.params, {}
+        for name in ("new", "given", "champion"):
+            if "rows" in self.results["predict"].get(name, {}):
+                answers = np.load(io.BytesIO(self._sent(f"answers/{name}.npy")), allow_pickle=False)
+                found[name] = measure(answers, self._table, self._parts)
+        rivals = dict(baselines(self._table, self._parts))
+        bars = names_of_baselines(self._table.question)
+        if "given" in found:
+            rivals["the given model"], bars = found["given"], (*bars, "the given model")
+        champion = None
+        if "champion" in found and self._champion is not None:
+            champion = (self._champion.name, found["champion"])
+        rule = Rule(params.rule, params.alpha, bars)
+        verdict = decide(found["new"], champion=champion, baselines=rivals, rule=rule, evidence=self._evidence())
+        metrics = {"challenger": dict(found["new"].metrics)} | {name: dict(one.metrics) for name, one in rivals.items()}
+        if champion is not None:
+            metrics[champion[0]] = dict(champion[1].metrics)
+        self.files.put("metrics.json", msgspec.json.encode(metrics))
+        return verdict
+
+    def _evidence(self) -> Mapping[str, Any] | None:
+        if self._champion is None:
+            return None
+        newest = next((line for line in self.registry.journal(self.model) if line.run is not None), None)
+        return None if newest is None else self.registry.version(self.model, newest.version).verdict.evidence
+
+    def _export(self, result: dict[str, Any]) -> None:
+        """An ONNX graph with the same answers, where there is a converter."""
+        form = FORMATS[str(self.results["train"]["format"])]
+        if self.results["train"].get("predicted_by") == "script":
+            result["onnx"] = None
+            result["why"] = "the model answers through the script's own predict"
+            return
+        model = self.folder / self._trained_name
+        model.write_bytes(self._trained)
+        inputs = {"rows.parquet": self._rows("training"), f"model{_ending(model.name)}": model}
+        more: dict[str, Any] = {"model": f"/in/model{_ending(model.name)}"}
+        if (preprocessing := self.files.get(f"out/{PREPROCESSING}")) is not None:
+            beside = self.folder / PREPROCESSING
+            beside.write_bytes(preprocessing)
+            inputs[PREPROCESSING] = beside
+            more["preprocessing"] = f"/in/{PREPROCESSING}"
+        try:
+            with self.bench().do(form.environment, self._task("convert", **more), inputs) as done:
+                for name in ("model.onnx", "probe.npz"):
+                    self.files.put(f"out/{name}", done.file(name))
+                result.update(onnx="model.onnx", **{key: done.result[key] for key in ("parity", "checked_rows", "width")})
+        except ModelRefused as refused:
+            result.update(onnx=None, why=refused.what)
+
+    def _publish(self, result: dict[str, Any], now: Callable[[], datetime]) -> None:
+        verdict = self._verdict
+        with tempfile.TemporaryDirectory(prefix="springtide-") as name:
+            folder = Path(name)
+            version = self.registry.publish(self._describe(folder, now()), folder, verdict)
+        said: dict[str, Any] = {
+            "run": self.job.id,
+            "by": "gate",
+            "reason": verdict.reason,
+            "at": now(),
+            "warning": verdict.warning,
+        }
+        if verdict.promote:
+            serving = self._champion.number if self._champion else None
+            try:
+                self.entry = self.registry.promote(self.model, version.number, **said, expected=serving)
+            except Conflict as overtaken:
+                said["reason"] = f"{verdict.reason}; but {overtaken.what}"
+                self.entry = self.registry.keep(self.model, version.number, **said)
+        else:
+            self.entry = self.registry.keep(self.model, version.number, **said)
+        result.update(version=version.number, action=self.entry.action, serving=self.entry.serving)
+
+    def _describe(self, folder: Path, created: datetime) -> Manifest:
+        names = [self._trained_name, PREPROCESSING, "model.onnx", "probe.npz"]
+        files = {}
+        for name in dict.fromkeys(names):
+            if (data := self.files.get(f"out/{name}")) is not None:
+                (folder / name).write_bytes(data)
+                files[name] = sha256(data).hexdigest()
+        table, trained = self._table, self.results["train"]
+        manifest = Manifest(
+            model=self.model,
+            task=TASK,
+            run=self.job.id,
+            created=created,
+            code=self.code,
+            snapshot=_snapshot(table, self.job),
+            recipe={
+                "model": self._trained_name,
+                "format": trained["format"],
+                "framework": trained["framework"],
+                "environment": self.results["check"]["environment"],
+                "question": table.question,
+                "target": table.target,
+                "columns": [asdict(column) for column in table.columns],
+                "classes": list(table.classes),
+            },
+            signature={"model": self.model, "onnx": self.results["export"].get("onnx")},
+            metrics=msgspec.json.decode(self._sent("metrics.json")),
+            files=files,
+            trained_until=None if table.time is None else _utc(self._parts.training[table.time].max()),
+            settings={"seed": self.job.params.seed, "budget": self.job.params.budget_s, "start": trained.get("start")},
+        )
+        return write_manifest(manifest, folder)
+
+
+def _snapshot(table: JobTable, job: Job) -> Snapshot:
+    """What was sent, as the manifest of every version names its rows."""
+    times = None if table.time is None else table.frame[table.time]
+    first, last = (job.created, job.created) if times is None else (_utc(times.min()), _utc(times.max()))
+    return Snapshot(f"sent: {job.files['data']}", 0, Filter(), table.frame.height, table.sha256, first, last)
+
+
+def _utc(moment: Any) -> datetime:
+    """A time of the table, whose times are UTC without saying so."""
+    found: datetime = moment.replace(tzinfo=UTC)
+    return found
+
+
+def _ending(name: str) -> str:
+    """All that follows the first dot of a name that may be long: ``.pt2``, ``.keras``."""
+    return Path(name).suffix
+
+
+def _arrays(data: bytes) -> dict[str, Any]:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError) as error:
+        raise ModelRefused(
+            f"the answers cannot be read: {error}", where="step predict", do="send a model that answers in plain numbers"
+        ) from error

@@ -1,0 +1,238 @@
+"""The table of a job: any CSV, workbook or Parquet file made into typed columns, and cut into what trains and what judges."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import polars as pl
+
+from springtide.domain.errors import BadRows, TooFewRows, did_you_mean
+from springtide.sources.candles import LINE
+from springtide.sources.files.contents import read_sheets
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from springtide.domain.job import JobParams, Question
+
+__all__ = ["FEWEST", "Column", "JobTable", "Parts", "cut", "read_table"]
+
+FEWEST = 20  # rows that train, and rows that judge
+MOST_CLASSES = 100
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-", "?")
+TIMES = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%d.%m.%Y")
+Kind = Literal["number", "category", "date"]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One feature."""
+
+    name: str
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class JobTable:
+    """Rows in the order of time: features as float64, text or datetime, the target as float64 or text.
+
+    `notes` say what was left out; `sha256` is of the bytes that were sent.
+    """
+
+    frame: pl.DataFrame
+    columns: tuple[Column, ...]
+    target: str
+    question: Question
+    classes: tuple[str, ...]
+    time: str | None
+    notes: tuple[str, ...]
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What trains, and the later rows that judge."""
+
+    training: pl.DataFrame
+    judging: pl.DataFrame
+
+
+def read_table(data: bytes, name: str, params: JobParams) -> JobTable:
+    """Read what was sent.
+
+    Raises
+    ------
+    BadRows
+        If it is no table, lacks a named column, or its target cannot be learned.
+    TooFewRows
+        If there are not enough rows to train and to judge.
+    """
+    where = f"file {name}"
+    frame = _only_sheet(data, name, where)
+    for column in (params.target, *([params.time] if params.time else ()), *params.features):
+        if column not in frame.columns:
+            raise BadRows(f"there is no column {column!r}", where=where, do=did_you_mean(column, frame.columns))
+    notes: list[str] = []
+    typed = frame.select(_typed(frame[column]) for column in frame.columns)
+    time = _time(typed, params, where)
+    if time is not None:
+        typed = _in_order(typed, time, notes)
+    typed = _with_target(typed, params.target, notes, where)
+    features = [one for one in params.features or typed.columns if one not in (params.target, LINE)]
+    columns = _features(typed, features, notes, where)
+    question, target, classes = _question(typed[params.target], params, where)
+    if typed.height < 2 * FEWEST:
+        raise TooFewRows(f"{typed.height} rows with a target", where=where, do=f"send at least {2 * FEWEST}")
+    chosen = dict.fromkeys([*(column.name for column in columns), *([time] if time else [])])
+    return JobTable(
+        typed.select(*chosen).with_columns(target),
+        columns,
+        params.target,
+        question,
+        classes,
+        time,
+        tuple(notes),
+        hashlib.sha256(data).hexdigest(),
+    )
+
+
+def cut(table: JobTable, share: float, *, not_before: datetime | None) -> Parts:
+    """The earlier rows train, the latest `share` of them judge; rows of one time are on one side.
+
+    `not_before` is the latest time that the champion has seen: what judges is later.
+
+    Raises
+    ------
+    TooFewRows
+        If too few rows would train or judge.
+    """
+    frame, at = table.frame, round(table.frame.height * (1 - share))
+    if table.time is None:
+        parts = Parts(frame[:at], frame[at:])
+    else:
+        start = frame[table.time][min(at, frame.height - 1)]
+        if not_before is not None and start <= not_before.replace(tzinfo=None):
+            start = next((one for one in frame[table.time] if one > not_before.replace(tzinfo=None)), None)
+        judging = frame[table.time] >= start if start is not None else pl.repeat(False, frame.height, eager=True)
+        parts = Parts(frame.filter(~judging), frame.filter(judging))
+    few = min((parts.training.height, "train"), (parts.judging.height, "judge"))
+    if few[0] < FEWEST:
+        seen = "" if not_before is None else f", later than {not_before:%Y-%m-%d %H:%M}, which the champion has seen"
+        raise TooFewRows(
+            f"{few[0]} rows to {few[1]} with{seen if few[1] == 'judge' else ''}",
+            where="the data of the job",
+            do=f"send more rows, at least {FEWEST} that train and {FEWEST} that judge",
+        )
+    return parts
+
+
+def _only_sheet(data: bytes, name: str, where: str) -> pl.DataFrame:
+    sheets = list(read_sheets(data, name=name, where=where))
+    if len(sheets) != 1:
+        raise BadRows(f"{len(sheets)} tables in one file", where=where, do="send one table")
+    (sheet,) = sheets
+    if not sheet.headers:
+        raise BadRows("the first row has no names of columns", where=where, do="add a header row")
+    twice = {one for one in sheet.headers if sheet.headers.count(one) > 1}
+    if twice or "" in sheet.headers:
+        what = f"two columns are called {sorted(twice)[0]!r}" if twice - {""} else "a column has no name"
+        raise BadRows(what, where=where, do="give every column a name of its own")
+    try:
+        frame = sheet.frame.collect().select(sheet.columns)
+    except pl.exceptions.PolarsError as error:
+        raise BadRows(
+            f"cannot be read: {str(error).splitlines()[0]}", where=where, do="it may be damaged: export it again"
+        ) from error
+    return frame.rename(dict(zip(sheet.columns, sheet.headers, strict=True)))
+
+
+def _typed(column: pl.Series) -> pl.Series:
+    """Numbers as float64, times as datetime (UTC, without zone), all else as text; a cell that looks like a formula is text."""
+    kind = column.dtype
+    if kind.is_numeric() or kind == pl.Boolean:
+        return column.cast(pl.Float64).fill_nan(None)
+    if kind == pl.Datetime:
+        zone = kind.time_zone  # type: ignore[attr-defined]
+        return (column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column).dt.cast_time_unit("us")
+    if kind == pl.Date:
+        return column.cast(pl.Datetime("us"))
+    text = column.cast(pl.String).str.strip_chars()
+    text = text.set(text.is_in(MISSING), None)
+    given = text.drop_nulls()
+    if given.is_empty():
+        return text
+    if given.cast(pl.Float64, strict=False).is_finite().fill_null(value=False).all():
+        return text.cast(pl.Float64, strict=False)
+    for form in TIMES:
+        read = text.str.to_datetime(form, strict=False, time_unit="us")
+        if read.null_count() == text.null_count():
+            return read.dt.replace_time_zone(None) if read.dtype.time_zone else read  # type: ignore[attr-defined]
+    return text
+
+
+def _time(typed: pl.DataFrame, params: JobParams, where: str) -> str | None:
+    """The column that orders the rows."""
+    if params.time is None:
+        return None
+    if typed[params.time].dtype != pl.Datetime:
+        raise BadRows(
+            f"column {params.time!r} holds no times", where=where, do="write them as 2026-01-31 or 2026-01-31 12:00:00"
+        )
+    return params.time
+
+
+def _in_order(typed: pl.DataFrame, time: str, notes: list[str]) -> pl.DataFrame:
+    if nulls := typed[time].null_count():
+        notes.append(f"{nulls} rows without a time were left out")
+    return typed.drop_nulls(time).sort(time, maintain_order=True)
+
+
+def _with_target(typed: pl.DataFrame, target: str, notes: list[str], where: str) -> pl.DataFrame:
+    nulls = typed[target].null_count()
+    if nulls == typed.height:
+        raise BadRows(f"the target {target!r} has no value at all", where=where, do="name the column to predict")
+    if nulls:
+        notes.append(f"{nulls} rows without a target were left out")
+    return typed.drop_nulls(target)
+
+
+def _features(typed: pl.DataFrame, names: list[str], notes: list[str], where: str) -> tuple[Column, ...]:
+    columns = []
+    for name in names:
+        if typed[name].null_count() == typed.height:
+            notes.append(f"column {name!r} has no value and was left out")
+            continue
+        kind: Kind = "number" if typed[name].dtype == pl.Float64 else "date" if typed[name].dtype == pl.Datetime else "category"
+        columns.append(Column(name, kind))
+    if not columns:
+        raise BadRows("no column is left to predict from", where=where, do="send columns beside the target")
+    return tuple(columns)
+
+
+def _question(target: pl.Series, params: JobParams, where: str) -> tuple[Question, pl.Series, tuple[str, ...]]:
+    """What is asked, the target as it is learned, and the classes in order."""
+    if target.n_unique() == 1:
+        raise BadRows(
+            f"the target {params.target!r} has one value only: {target[0]!r}", where=where, do="send rows of every outcome"
+        )
+    number = target.dtype == pl.Float64
+    question: Question = params.question or (
+        "regression" if number and target.n_unique() > 2 else "binary" if target.n_unique() == 2 else "multiclass"
+    )
+    if question == "regression":
+        if not number:
+            raise BadRows(
+                f"the target {params.target!r} is no number: {target[0]!r}", where=where, do='ask for "multiclass"'
+            )
+        return question, target, ()
+    if target.dtype == pl.Datetime:
+        raise BadRows(f"the target {params.target!r} is a time", where=where, do="name a column of numbers or classes")
+    text = target.cast(pl.Int64).cast(pl.String) if number and (target == target.round()).all() else target.cast(pl.String)
+    classes = tuple(text.unique().sort())
+    if question == "binary" and len(classes) != 2:
+        raise BadRows(f"{len(classes)} classes where two were asked for", where=where, do='ask for "multiclass"')
+    if len(classes) > MOST_CLASSES:
+        raise BadRows(f"{len(classes)} classes", where=where, do=f"send at most {MOST_CLASSES}, or ask for a regression")
+    return question, text.alias(params.target), classes
