@@ -7,13 +7,20 @@ import sys
 import time
 import urllib.error
 import urllib.request
+import venv
 from socket import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
+from springtide.domain.errors import NotReady
+from springtide.sandbox.bubblewrap import Bubblewrap
+from springtide.sandbox.environments import Environments
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from springtide.sandbox.seam import Engine
 
 
 @pytest.fixture(scope="module")
@@ -41,3 +48,20 @@ def _make_bucket(url: str) -> None:
         else:
             return
     raise RuntimeError("the S3 server did not start")
+
+
+@pytest.fixture(scope="session", params=["bubblewrap"])
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """Every engine with an environment ``bare``, that has no packages, and one that was never built."""
+    images = tmp_path_factory.mktemp("images")
+    for name in ("bare", "unbuilt"):
+        (images / name).mkdir()
+        (images / name / "requirements.txt").write_text(f"# {name}\n")
+    try:
+        Bubblewrap.check()
+    except NotReady as missing:
+        pytest.skip(f"{missing.what}: {missing.do}")
+    folder = tmp_path_factory.mktemp("environments")
+    environments = Environments(folder, images)
+    venv.create(folder / environments.names("bare", None)[0], symlinks=True)  # as it is built, less pip
+    return Bubblewrap(environments)
