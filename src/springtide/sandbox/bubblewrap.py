@@ -21,7 +21,7 @@ from springtide.sandbox.environments import BASE, TOP, Environments
 from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
 from springtide.sandbox.seccomp import seccomp_filter
 from springtide.sandbox.users import lent_user
-from springtide.sandbox.workplace import made_ready, variables
+from springtide.sandbox.workplace import OPEN_FILES, SHARED_MEMORY, SLACK, made_ready, variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Bubblewrap"]
 
 NEEDED = {"bwrap": "bubblewrap", "prlimit": "util-linux", "setpriv": "util-linux", "taskset": "util-linux"}
-SHARED_MEMORY = 64 * 2**20  # bytes of /dev/shm, which no process need map
-OPEN_FILES = 4096
-SLACK = 2**20  # one file may pass the disk's limit by so much, for the limit to be seen passed
 CHUNK, KEPT = 65_536, 4096  # bytes read at a time, and kept to say why it could not start
 
 

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
     from springtide.sandbox.seam import Cell, Limits
 
-__all__ = ["made_ready", "variables"]
+__all__ = ["OPEN_FILES", "SHARED_MEMORY", "SLACK", "made_ready", "variables"]
+
+OPEN_FILES = 4096  # of one process
+SHARED_MEMORY = 64 * 2**20  # bytes of /dev/shm, which no process need map
+SLACK = 2**20  # bytes by which one file may pass the disk's limit, for that to be seen
 
 
 @contextmanager
