@@ -24,6 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS: tuple[type[BaseModel], ...] = (
     words.Home,
     words.Compute,
+    words.Sandbox,
     words.Serve,
     words.Notify,
     words.Webhook,

@@ -65,7 +65,9 @@ def read_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Set
     home = settings.home.model_copy(
         update={"store": _place(settings.home.store, folder), "database": _database(settings.home.database, folder)}
     )
-    return settings.model_copy(update={"home": home, "sources": sources})
+    environments = str(folder / Path(settings.sandbox.environments).expanduser())
+    sandbox = settings.sandbox.model_copy(update={"environments": environments})
+    return settings.model_copy(update={"home": home, "sources": sources, "sandbox": sandbox})
 
 
 def _place(store: str, folder: Path) -> str:

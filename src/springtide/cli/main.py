@@ -40,6 +40,7 @@ COMMANDS = {
     "serve": "Answer over HTTP.",
     "worker": "Take runs from the queue.",
     "up": "Everything: serve, collect rows, start runs, work them off.",
+    "images": "What scripts and foreign models are opened in: build it.",
     "notify": "What has not reached the people who want to know; with --test, whether it would.",
 }
 """Every command and what it does; its code is the module of the same name beside this one."""

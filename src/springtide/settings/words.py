@@ -30,6 +30,7 @@ __all__ = [
     "Model",
     "Notify",
     "Retrain",
+    "Sandbox",
     "Serve",
     "Settings",
     "SimulatorSource",
@@ -264,15 +265,17 @@ class Expires(_Section):
     model: Annotated[Age | None, Field(description="Since the latest outcome that the version has seen.")] = None
 
 
+Bytes = Annotated[int, BeforeValidator(lambda value: parse_bytes(value) if isinstance(value, str) else value)]
+"""An amount of memory, written ``4GB``."""
+
+
 class Limits(_Section):
     """What one run may use; one that passes a limit fails with that reason, and nothing else notices."""
 
     time: Annotated[Span, Field(description="From the first step to the last.")] = timedelta(hours=6)
-    memory: Annotated[
-        int,
-        BeforeValidator(lambda value: parse_bytes(value) if isinstance(value, str) else value),
-        Field(ge=100_000_000, description="Resident memory of the process of the run: 4GB."),
-    ] = 16_000_000_000
+    memory: Annotated[Bytes, Field(ge=100_000_000, description="Resident memory of the process of the run: 4GB.")] = (
+        16_000_000_000
+    )
 
 
 class Model(_Section):
@@ -421,11 +424,41 @@ class Compute(_Section):
         return self
 
 
+class Sandbox(_Section):
+    """Where other people's code and model files are opened, and what one script may use."""
+
+    engine: Annotated[
+        Literal["auto", "container", "bubblewrap"],
+        Field(description="auto: containers where an engine answers, else bubblewrap."),
+    ] = "auto"
+    socket: Annotated[
+        str | None, Field(description="URL of the container engine; DOCKER_HOST or the usual places when not given.")
+    ] = None
+    base_image: Annotated[str, Field(description="What images are built on: Debian with Python and its venv.")] = (
+        "docker.io/library/python:3.13-slim-bookworm"
+    )
+    build_network: Annotated[
+        str | None, Field(description="Network of builds (host); the engine's own when not given.")
+    ] = None
+    environments: Annotated[str, Field(description="Folder of the environments of bubblewrap.")] = (
+        "~/.cache/springtide/environments"
+    )
+    memory: Annotated[Bytes, Field(ge=64_000_000, description="Of all its processes together.")] = 4_000_000_000
+    cpus: Annotated[float, Field(gt=0, description="Cores; with bubblewrap rounded up.")] = 2.0
+    processes: Annotated[int, Field(ge=8, le=10_000, description="Threads count too.")] = 256
+    disk: Annotated[Bytes, Field(ge=1_000_000, description="What it may write.")] = 4_000_000_000
+    time: Annotated[Age, Field(description="From start to end.")] = timedelta(hours=1)
+    output: Annotated[Bytes, Field(ge=10_000, description="What it may print; a line counts as 32 bytes at least.")] = (
+        16_000_000
+    )
+
+
 class Settings(_Section):
     """All of springtide.toml."""
 
     home: Home = Home()
     compute: Compute = Compute()
+    sandbox: Sandbox = Sandbox()
     serve: Serve = Serve()
     notify: Notify = Notify()
     sources: dict[str, Source] = {}

@@ -1,0 +1,38 @@
+"""The sandbox as springtide.toml wants it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from springtide.sandbox.finding import find_engine
+from springtide.sandbox.seam import Limits
+
+if TYPE_CHECKING:
+    from springtide.sandbox.seam import Engine
+    from springtide.settings.words import Sandbox
+
+__all__ = ["limits_of", "open_engine"]
+
+
+def open_engine(settings: Sandbox) -> Engine:
+    """The engine that is there; see `find_engine`."""
+    return find_engine(
+        settings.engine,
+        environments=Path(settings.environments),
+        base_image=settings.base_image,
+        socket=settings.socket,
+        build_network=settings.build_network,
+    )
+
+
+def limits_of(settings: Sandbox) -> Limits:
+    """What one cell may use."""
+    return Limits(
+        memory=settings.memory,
+        cpus=settings.cpus,
+        processes=settings.processes,
+        disk=settings.disk,
+        seconds=settings.time.total_seconds(),
+        output=settings.output,
+    )

@@ -1,0 +1,312 @@
+"""Cells by a container engine, Docker or podman, through the Docker API."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import socket
+import tempfile
+import threading
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.types import LogConfig, Ulimit
+from docker.utils.socket import frames_iter_no_tty
+from requests.exceptions import RequestException
+
+from springtide.domain.errors import ComputeFailed, NotReady
+from springtide.sandbox.attending import LOOK_S, attend
+from springtide.sandbox.environments import IMAGES, TOP, pins
+from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
+from springtide.sandbox.requirements import digest, read_requirements
+from springtide.sandbox.users import lent_user
+from springtide.sandbox.workplace import OPEN_FILES, SHARED_MEMORY, SLACK, made_ready, variables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from springtide.sandbox.seam import Cell, Ended, Limits, Reason
+
+__all__ = ["Container"]
+
+OWNER = "springtide.owner"  # a label: the process that a container must not outlive
+LAYER = """FROM {base}
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+COPY requirements.txt /opt/wanted.txt
+RUN /opt/env/bin/pip install --no-cache-dir --no-input --only-binary :all: \\
+    --requirement /opt/wanted.txt --constraint /opt/pins.txt
+"""
+HANDED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # to builds only
+API_S = 60  # for one answer of the engine
+FAILURES = (DockerException, RequestException)
+
+
+class Container:
+    """Runs cells as containers.
+
+    Parameters
+    ----------
+    url : str
+        Of the engine's socket: ``unix:///run/podman/podman.sock``.
+    base_image : str
+        What environments are built on: Debian with Python 3.11 or newer and its venv.
+    build_network : str or None
+        The network of builds, the engine's own when None; cells have none.
+    images : Path
+        A folder with ``Containerfile`` and ``requirements.txt`` of each environment.
+    """
+
+    name = "container"
+
+    def __init__(self, url: str, *, base_image: str, build_network: str | None = None, images: Path = IMAGES) -> None:
+        self._url, self._base, self._network, self._images = url, base_image, build_network, images
+        self._version = "auto"
+
+    def check(self) -> None:
+        """Refuse an engine that cannot hold the limits; end containers whose process has died.
+
+        Raises
+        ------
+        NotReady
+            Says what is amiss.
+        """
+        try:
+            with self._client() as client:
+                facts = client.info()
+                _sweep(client)
+        except FAILURES as error:
+            raise NotReady(
+                f"the container engine does not answer: {str(error)[:200]}",
+                where=self._url,
+                do="start it (`systemctl start docker`, `systemctl start podman.socket`), or set socket in [sandbox]",
+            ) from error
+        lacking = [name for name in ("MemoryLimit", "PidsLimit", "CpuCfsQuota") if facts.get(name) is False]
+        if not any("seccomp" in option for option in facts.get("SecurityOptions") or ()):
+            lacking.append("seccomp")
+        if lacking:
+            raise NotReady(
+                f"the container engine cannot hold limits: {', '.join(lacking)}",
+                where=self._url,
+                do="run it as root, or with cgroups delegated to its user",
+            )
+
+    @contextmanager
+    def _client(self) -> Iterator[docker.APIClient]:
+        client = docker.APIClient(base_url=self._url, version=self._version, timeout=API_S)
+        try:
+            self._version = client.api_version  # podman takes most of a second to tell it
+            yield client
+        finally:
+            client.close()
+
+    def _names(self, environment: str, requirements: str | None) -> tuple[str, ...]:
+        """Images: the framework's, and one on top where a script wants more packages."""
+        pinned = pins(environment, self._images)
+        recipe = (self._images / environment / "Containerfile").read_text(encoding="utf-8")
+        base = f"localhost/springtide-{environment}:{digest(pinned, recipe, self._base)}"
+        extra = read_requirements(requirements or "")
+        return (base, f"{base}-{digest(*extra)}") if extra else (base,)
+
+    def build(self, environment: str, requirements: str | None, on_line: Callable[[str], None]) -> str:
+        """See `Engine.build`."""
+        base, *layers = self._names(environment, requirements)
+        recipe = (self._images / environment / "Containerfile").read_text(encoding="utf-8")
+        self._build(base, recipe, pins(environment, self._images), on_line)
+        for layer in layers:
+            packages = "\n".join(read_requirements(requirements or "")) + "\n"
+            self._build(layer, LAYER.format(base=base), packages, on_line)
+        return layers[0] if layers else base
+
+    def _build(self, image: str, recipe: str, requirements: str, on_line: Callable[[str], None]) -> None:
+        """Build an image that is not there; only wheels are installed: nothing of theirs is run."""
+        arguments = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+        with self._client() as client, tempfile.TemporaryDirectory(prefix="springtide-") as folder:
+            with suppress(ImageNotFound):
+                client.inspect_image(image)
+                return
+            (Path(folder) / "Containerfile").write_text(recipe, encoding="utf-8")
+            (Path(folder) / "requirements.txt").write_text(requirements, encoding="utf-8")
+            told: list[str] = []
+            try:
+                for part in client.build(
+                    path=folder,
+                    dockerfile="Containerfile",
+                    tag=image,
+                    buildargs={"BASE": self._base, **arguments},
+                    network_mode=self._network,
+                    rm=True,
+                    forcerm=True,
+                    decode=True,
+                    timeout=None,
+                ):
+                    told += _lines(part)
+                    for line in _lines(part):
+                        on_line(line)
+                client.inspect_image(image)
+            except FAILURES as error:
+                raise ComputeFailed(
+                    f"an image cannot be built: {'; '.join(told[-3:]) or error}",
+                    where=image,
+                    do="check names and versions of packages, base_image in section [sandbox], and the package index",
+                ) from error
+
+    def run(self, cell: Cell, limits: Limits, *, on_line: Callable[[str], None], stop: threading.Event) -> Ended:
+        """See `Engine.run`."""
+        image = self._names(cell.environment, cell.requirements)[-1]
+        try:
+            with lent_user() as user, made_ready(cell, user), self._client() as client:
+                _sweep(client)
+                with _started(client, cell, limits, image, user) as running:
+                    return attend(running, limits, on_line=on_line, stop=stop)
+        except ImageNotFound as error:
+            raise NotReady(
+                f"the image {image} is not there",
+                where=self._url,
+                do=f"run `springtide images build {cell.environment}`",
+            ) from error
+        except FAILURES as error:
+            raise ComputeFailed(
+                f"the container engine failed: {str(error)[:300]}",
+                where=self._url,
+                do="look into the log of the engine",
+            ) from error
+
+
+@contextmanager
+def _started(client: docker.APIClient, cell: Cell, limits: Limits, image: str, user: int) -> Iterator[_Running]:
+    """Start it, and let nothing of it outlive the block."""
+    container = client.create_container(
+        image,
+        list(cell.command),
+        entrypoint=[],
+        user=f"{user}:{user}",
+        hostname="cell",
+        working_dir="/work",
+        environment=variables(limits, path=f"{TOP}/bin:/usr/local/bin:/usr/bin:/bin"),
+        labels={OWNER: _owner(os.getpid())},
+        network_disabled=True,
+        host_config=client.create_host_config(**_host_options(cell, limits)),
+    )["Id"]
+    try:
+        printed = client.attach_socket(container)
+        try:
+            client.start(container)
+            running = _Running(client, container, printed, cell, limits)
+            try:
+                yield running
+            finally:
+                running.close()
+        finally:
+            printed.close()
+    finally:
+        client.remove_container(container, force=True, v=True)
+
+
+def _host_options(cell: Cell, limits: Limits) -> Mapping[str, Any]:
+    """Walls and limits; what is printed is kept nowhere but here."""
+    binds = [f"{cell.work}:/work:rw", f"{cell.work / '.tmp'}:/tmp:rw"]
+    binds += [f"{source}:/in/{name}:ro" for name, source in cell.inputs.items()]
+    most = {"nproc": limits.processes, "nofile": OPEN_FILES, "fsize": limits.disk + SLACK, "core": 0}
+    return {
+        "binds": binds,
+        "network_mode": "none",
+        "read_only": True,
+        "mem_limit": limits.memory,
+        "memswap_limit": limits.memory,
+        "nano_cpus": int(limits.cpus * 1e9),
+        "pids_limit": limits.processes,
+        "shm_size": SHARED_MEMORY,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges"],
+        "ulimits": [Ulimit(name=name, soft=value, hard=value) for name, value in most.items()],
+        "log_config": LogConfig(type="none"),
+    }
+
+
+def _owner(pid: int) -> str:
+    """A process among all of this machine since it was started, as far as this one sees them."""
+    born = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    return f"{socket.gethostname()}:{pid}:{born}"
+
+
+def _sweep(client: docker.APIClient) -> None:
+    """End containers of processes of this machine that died without doing so."""
+    for found in client.containers(all=True, filters={"label": OWNER}):
+        host, pid, _ = found["Labels"][OWNER].rsplit(":", 2)
+        try:
+            alive = _owner(int(pid)) == found["Labels"][OWNER]
+        except FileNotFoundError:
+            alive = False
+        if host == socket.gethostname() and not alive:
+            with suppress(NotFound):
+                client.remove_container(found["Id"], force=True, v=True)
+
+
+def _lines(part: Mapping[str, Any]) -> list[str]:
+    return [line for line in str(part.get("stream") or part.get("error") or "").splitlines() if line.strip()]
+
+
+class _Running:
+    """A container that was started."""
+
+    def __init__(self, client: docker.APIClient, container: str, printed: Any, cell: Cell, limits: Limits) -> None:
+        self._client, self._container, self._cell, self._limits = client, container, cell, limits
+        self._code: int | None = None
+        self._failure: Exception | None = None
+        self._pid = int(client.inspect_container(container)["State"]["Pid"])
+        self.chunks: queue.Queue[bytes] = queue.Queue(maxsize=64)
+        self._reader = threading.Thread(target=self._read, args=(printed,), daemon=True)
+        self._reader.start()
+
+    def _read(self, printed: Any) -> None:
+        """To the end of the output, then to that of the container."""
+        try:
+            for _, chunk in frames_iter_no_tty(printed):
+                self.chunks.put(chunk)
+            self._code = int(self._client.wait(self._container, timeout=None)["StatusCode"])
+        except (*FAILURES, OSError) as error:
+            self._failure = error
+        finally:
+            self.chunks.put(b"")
+
+    def _pids(self) -> list[int]:
+        """Its processes, where this process sees those of the engine's machine."""
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if self._pid and self._container in Path(f"/proc/{self._pid}/cgroup").read_text(encoding="utf-8"):
+                return tree(self._pid)
+        return []
+
+    def memory(self) -> int:
+        """See `Running.memory`; the kernel holds the limit, this is for the record."""
+        return bytes_resident(self._pids(), enough=self._limits.memory)
+
+    def disk(self) -> float:
+        """See `Running.disk`."""
+        return bytes_written(self._cell.work, self._pids())
+
+    def kill(self) -> None:
+        """The first process goes, and all others with it."""
+        if self._reader.is_alive():
+            with suppress(APIError):  # it has just ended
+                self._client.kill(self._container, signal.SIGKILL)
+
+    def end(self) -> tuple[int, Reason | None]:
+        """See `Running.end`; the first process of a container can be killed from outside alone: for its memory."""
+        self._reader.join()
+        if self._failure is not None or self._code is None:
+            raise ComputeFailed(
+                f"the container was lost: {self._failure}", where="the container engine", do="look into its log"
+            )
+        return self._code, "out of memory" if self._code == 128 + signal.SIGKILL else None
+
+    def close(self) -> None:
+        """Kill it if it lives, and let the reader come to its end."""
+        self.kill()
+        while self._reader.is_alive():
+            with suppress(queue.Empty):
+                self.chunks.get(timeout=LOOK_S)

@@ -1,0 +1,91 @@
+"""Which engine there is: containers where an engine answers, else bubblewrap, else what to install."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from springtide.domain.errors import NotReady
+from springtide.sandbox.bubblewrap import Bubblewrap
+from springtide.sandbox.environments import Environments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from springtide.sandbox.seam import Engine
+
+__all__ = ["Kind", "find_engine"]
+
+Kind = Literal["auto", "container", "bubblewrap"]
+NO_CONTAINERS = NotReady(
+    "no container engine was found",
+    where="this machine",
+    do="install Docker or podman and start it, or set socket in section [sandbox]",
+)
+
+
+def find_engine(
+    kind: Kind,
+    *,
+    environments: Path,
+    base_image: str,
+    socket: str | None = None,
+    build_network: str | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Engine:
+    """The engine that cells run in.
+
+    Parameters
+    ----------
+    kind : {"auto", "container", "bubblewrap"}
+        ``auto``: containers where an engine answers and can hold limits, else bubblewrap.
+    environments : Path
+        Where bubblewrap keeps its Python environments.
+    base_image, build_network
+        See `Container`.
+    socket : str or None
+        URL of the container engine; ``DOCKER_HOST`` or the usual places when None.
+
+    Raises
+    ------
+    NotReady
+        If there is none, with what to install.
+    """
+    lacking: list[NotReady] = []
+    if kind != "bubblewrap":
+        urls = [socket] if socket else _sockets(environ)
+        if not urls:
+            lacking.append(NO_CONTAINERS)
+        for url in urls:
+            from springtide.sandbox.container import Container  # noqa: PLC0415 # docker takes 0.3 s to import
+
+            engine = Container(url, base_image=base_image, build_network=build_network)
+            try:
+                engine.check()
+            except NotReady as error:
+                lacking.append(error)
+            else:
+                return engine
+    if kind != "container":
+        try:
+            Bubblewrap.check()
+        except NotReady as error:
+            lacking.append(error)
+        else:
+            return Bubblewrap(Environments(environments))
+    raise NotReady(
+        "; ".join(error.what for error in lacking),
+        where=", ".join(error.where for error in lacking),
+        do="; or ".join(error.do for error in lacking),
+    )
+
+
+def _sockets(environ: Mapping[str, str]) -> list[str]:
+    """Where engines listen; only sockets that are there."""
+    if "DOCKER_HOST" in environ:
+        return [environ["DOCKER_HOST"]]
+    usual = [Path("/var/run/docker.sock"), Path("/run/podman/podman.sock")]
+    if "XDG_RUNTIME_DIR" in environ:
+        usual.append(Path(environ["XDG_RUNTIME_DIR"], "podman", "podman.sock"))
+    return [f"unix://{path}" for path in usual if path.is_socket()]

@@ -1,0 +1,60 @@
+"""Cells with hostile scripts, and what of them is left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import psutil
+
+from springtide.sandbox.seam import Cell, Limits
+from springtide.sandbox.users import FIRST, MANY
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from springtide.sandbox.seam import Ended, Engine
+
+__all__ = ["ROOMY", "Tried", "attempt", "survivors"]
+
+ROOMY = Limits(memory=500_000_000, cpus=2, processes=64, disk=50_000_000, seconds=20, output=1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How a script ended, what it said, and when that was noticed."""
+
+    ended: Ended
+    lines: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def attempt(
+    engine: Engine,
+    work: Path,
+    script: str,
+    *,
+    limits: Limits = ROOMY,
+    inputs: Mapping[str, Path] | None = None,
+    environment: str = "bare",
+    stop: threading.Event | None = None,
+) -> Tried:
+    """Run a script of Python in a cell."""
+    lines: list[str] = []
+    cell = Cell(environment, ("python", "-c", script), work, inputs or {})
+    began = time.monotonic()
+    ended = engine.run(cell, limits, on_line=lines.append, stop=stop or threading.Event())
+    return Tried(ended, lines, time.monotonic() - began)
+
+
+def survivors() -> list[str]:
+    """Processes of any cell that live, seen from outside."""
+    found = []
+    for process in psutil.process_iter(["uids", "status", "cmdline"]):
+        uids, status = process.info["uids"], process.info["status"]
+        if uids and FIRST <= uids.real < FIRST + MANY and status != psutil.STATUS_ZOMBIE:
+            found.append(f"{process.pid} {process.info['cmdline']}")
+    return found

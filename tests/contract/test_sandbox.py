@@ -1,0 +1,315 @@
+"""Hostile scripts, one by one, in every engine: what each tries, and what happens."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.cells import ROOMY, attempt, survivors
+
+from springtide.domain.errors import ModelRefused, NotReady
+from springtide.sandbox.collecting import collect, remove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from springtide.sandbox.seam import Engine
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    yield folder
+    remove(folder)
+    assert survivors() == []
+
+
+def test_a_script_that_does_its_work_is_told_line_by_line_and_leaves_its_files(engine: Engine, work: Path) -> None:
+    script = "import pathlib\nprint('begun')\npathlib.Path('out').mkdir()\npathlib.Path('out/model').write_text('x')"
+    tried = attempt(engine, work, script)
+    assert (tried.ended.reason, tried.ended.code, tried.lines) == ("finished", 0, ["begun"])
+    assert collect(work, ["out/model"], 10)["out/model"].read_text() == "x"
+
+
+def test_a_script_that_fails_says_how(engine: Engine, work: Path) -> None:
+    tried = attempt(engine, work, "raise SystemExit('no such column: price')")
+    assert (tried.ended.reason, tried.ended.code) == ("failed", 1)
+    assert tried.ended.tail == "no such column: price"
+
+
+def test_a_fork_bomb_ends_at_its_limit_and_in_its_time(engine: Engine, work: Path) -> None:
+    script = """
+import os
+while True:
+    try:
+        if os.fork() == 0:
+            open(f"{os.getpid()}", "w").close()
+    except OSError:
+        open("refused", "w").close()
+"""
+    tried = attempt(engine, work, script, limits=replace(ROOMY, processes=32, seconds=3))
+    assert tried.ended.reason == "out of time"
+    assert tried.seconds < 5
+    names = {path.name for path in work.iterdir()}
+    assert "refused" in names
+    assert len(names) < 100
+
+
+def test_while_one_cell_forks_without_end_another_one_gets_its_processes(engine: Engine, work: Path) -> None:
+    bomb, quiet = work / "bomb", work / "quiet"
+    bomb.mkdir()
+    quiet.mkdir()
+    stop = threading.Event()
+    script = "import os\nwhile True:\n    try:\n        os.fork()\n    except OSError:\n        pass"
+    limits = replace(ROOMY, processes=24)
+    thread = threading.Thread(target=attempt, args=(engine, bomb, script), kwargs={"limits": limits, "stop": stop})
+    thread.start()
+    time.sleep(0.5)
+    many = "import subprocess\nprint(sum(subprocess.run(['true']).returncode == 0 for _ in range(10)))"
+    try:
+        assert attempt(engine, quiet, many, limits=limits).lines == ["10"]
+    finally:
+        stop.set()
+        thread.join()
+
+
+FILLERS = {
+    "many files": "for n in range(10**9):\n    open(f'{n}', 'wb').write(bytes(10**6))",
+    "one file": "file = open('big', 'wb')\nwhile True:\n    file.write(bytes(10**6))",
+    "files that were deleted and are still open": """
+import os
+files = []
+for n in range(10**9):
+    files.append(open('gone', 'wb', buffering=0))
+    os.unlink('gone')
+    files[-1].write(bytes(10**6))
+""",
+    "empty files": "for n in range(10**9):\n    open(f'{n}', 'w').close()",
+    "folders in folders": "import os\nfor n in range(10**9):\n    os.mkdir('d')\n    os.chdir('d')",
+    "temporary files": "import tempfile\nwhile True:\n    tempfile.NamedTemporaryFile(delete=False).write(bytes(10**6))",
+}
+
+
+@pytest.mark.parametrize("how", FILLERS)
+def test_a_script_that_fills_the_disk_is_stopped(engine: Engine, work: Path, how: str) -> None:
+    tried = attempt(engine, work, FILLERS[how])
+    assert tried.ended.reason == "disk full"
+    assert tried.seconds < 10
+
+
+ALLOCATORS = {
+    "at once": "kept = bytearray(10**10)\nkept[::4096] = bytes([1]) * len(kept[::4096])",
+    "bit by bit": "kept = []\nwhile True:\n    kept.append(bytearray(b'x' * 10**7))",
+    "in many processes": """
+import os, time
+for _ in range(20):
+    if os.fork() == 0:
+        kept = bytearray(b'x' * 4 * 10**7)
+        time.sleep(60)
+time.sleep(60)
+""",
+}
+
+
+@pytest.mark.parametrize("how", ALLOCATORS)
+def test_a_script_that_allocates_without_end_is_stopped(engine: Engine, work: Path, how: str) -> None:
+    tried = attempt(engine, work, ALLOCATORS[how])
+    assert tried.ended.reason == "out of memory"
+    assert tried.seconds < 10
+
+
+def test_a_script_that_sleeps_for_ever_is_woken(engine: Engine, work: Path) -> None:
+    tried = attempt(engine, work, "import time\ntime.sleep(10**6)", limits=replace(ROOMY, seconds=1))
+    assert tried.ended.reason == "out of time"
+    assert 1 <= tried.seconds < 3
+
+
+def test_a_script_that_closes_its_output_and_lives_on_is_stopped(engine: Engine, work: Path) -> None:
+    script = "import os, time\nos.close(1)\nos.close(2)\ntime.sleep(10**6)"
+    assert attempt(engine, work, script, limits=replace(ROOMY, seconds=1)).ended.reason == "out of time"
+
+
+def test_a_script_that_opens_sockets_reaches_nobody(engine: Engine, work: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind("\0springtide-test")
+        abstract.listen()
+        script = f"""
+import socket
+for family, address in [
+    (socket.AF_INET, ("127.0.0.1", {server.getsockname()[1]})),
+    (socket.AF_INET, ("192.0.2.1", 80)),
+    (socket.AF_UNIX, "\\0springtide-test"),
+    (socket.AF_UNIX, "/run/docker.sock"),
+    (socket.AF_UNIX, "/run/podman/podman.sock"),
+    (40, (2, 1024)),  # AF_VSOCK: the machine below a virtual one
+    (17, ("lo", 0)),  # AF_PACKET
+]:
+    try:
+        with socket.socket(family, socket.SOCK_RAW if family == 17 else socket.SOCK_STREAM) as tried:
+            tried.settimeout(2)
+            tried.connect(address)
+        print("reached", address)
+    except OSError:
+        pass
+try:
+    print("reached", socket.getaddrinfo("localhost.localdomain.example", 80))
+except OSError:
+    print("end")
+"""
+        assert attempt(engine, work, script).lines == ["end"]
+        server.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_a_script_that_reads_the_passwords_gets_none(engine: Engine, work: Path) -> None:
+    tried = attempt(engine, work, "print(open('/etc/shadow').read())")
+    assert (tried.ended.reason, tried.ended.code) == ("failed", 1)
+    assert tried.lines[-1].startswith(("FileNotFoundError", "PermissionError"))
+
+
+def test_nothing_of_our_environment_is_seen(engine: Engine, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "do-not-tell")
+    (work.parent / "beside").write_text("do-not-tell")
+    script = f"""
+import os, pathlib, socket
+print(dict(os.environ), os.getuid(), socket.gethostname(), os.path.exists({str(work.parent)!r}))
+for place in pathlib.Path('/proc').glob('*/environ'):
+    try:
+        print(place.read_text())
+    except OSError:
+        pass
+print(sum(path.name.isdigit() for path in pathlib.Path('/proc').iterdir()), 'processes')
+"""
+    tried = attempt(engine, work, script)
+    said = "\n".join(tried.lines)
+    assert tried.ended.reason == "finished"
+    assert "do-not-tell" not in said
+    assert socket.gethostname() not in said
+    assert " False" in tried.lines[0]
+    assert tried.lines[-1] in {"1 processes", "2 processes"}
+    assert os.geteuid() != 0 or " 52" in tried.lines[0]
+
+
+def test_a_link_is_no_output(engine: Engine, work: Path) -> None:
+    script = "import os\nos.symlink('/etc/passwd', 'model.onnx')\nos.symlink('/etc', 'out')"
+    assert attempt(engine, work, script).ended.reason == "finished"
+    with pytest.raises(ModelRefused, match="is a link"):
+        collect(work, ["model.onnx"], 10**6)
+    with pytest.raises(ModelRefused, match="is a link"):
+        collect(work, ["out/passwd"], 10**6)
+
+
+PRINTERS = {
+    "lines": "while True:\n    print('x' * 1000)",
+    "one line": "import sys\nwhile True:\n    sys.stdout.write('x' * 10**6)",
+    "empty lines": "import sys\nwhile True:\n    sys.stdout.write('\\n' * 10**5)",
+    "errors": "import sys\nwhile True:\n    print('x' * 1000, file=sys.stderr)",
+}
+
+
+@pytest.mark.parametrize("how", PRINTERS)
+def test_a_script_that_prints_a_gigabyte_is_cut_short(engine: Engine, work: Path, how: str) -> None:
+    tried = attempt(engine, work, PRINTERS[how])
+    assert tried.ended.reason == "too much output"
+    assert sum(map(len, tried.lines)) <= ROOMY.output + 65_536
+    assert len(tried.lines) <= ROOMY.output / 32 + 1
+    assert len(tried.ended.tail) <= 4000
+
+
+def test_a_script_that_kills_its_parent_and_everybody_kills_only_itself(engine: Engine, work: Path) -> None:
+    script = """
+import os, signal
+for pid in [os.getppid(), 1, -1]:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError:
+        pass
+print("end")
+"""
+    with subprocess.Popen(["sleep", "60"]) as bystander:
+        tried = attempt(engine, work, script)
+        assert bystander.poll() is None
+        bystander.kill()
+    assert tried.ended.reason in {"finished", "failed"}
+
+
+def test_a_script_that_writes_outside_its_folder_is_refused(engine: Engine, work: Path) -> None:
+    data = work.parent / "data.csv"
+    data.write_text("a,b\n")
+    data.chmod(0o666)
+    script = """
+import pathlib
+for place in ['/x', '/in/x', '/in/data', '/usr/x', '/opt/env/x', '/etc/x', '/root/x', '/var/x', '/dev/x', '/run/x',
+              '/proc/sys/kernel/hostname', '/proc/sysrq-trigger', '/sys/x', '/work/../x']:
+    try:
+        pathlib.Path(place).write_text('x')
+        print('written', place)
+    except OSError:
+        pass
+print('end')
+"""
+    assert attempt(engine, work, script, inputs={"data": data}).lines == ["end"]
+    assert data.read_text() == "a,b\n"
+
+
+def test_a_script_cannot_become_anybody_else_or_make_a_world_of_its_own(engine: Engine, work: Path) -> None:
+    script = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+tries = {
+    'setuid': lambda: libc.setuid(0),
+    'unshare': lambda: libc.unshare(0x10000000),
+    'mount': lambda: libc.mount(b'none', b'/work', b'tmpfs', 0, None),
+    'chroot': lambda: libc.chroot(b'/work'),
+    'keyctl': lambda: libc.syscall(250, 0, -3, 1),
+    'bpf': lambda: libc.syscall(321, 0, 0, 0),
+    'raise nproc': lambda: __import__('resource').setrlimit(6, (10**6, 10**6)),
+}
+for name, call in tries.items():
+    try:
+        if call() != -1:
+            print(name)
+    except (OSError, ValueError):
+        pass
+for line in open('/proc/self/status'):
+    if line.startswith(('CapEff', 'CapBnd', 'NoNewPrivs', 'Seccomp:')):
+        print(*line.split())
+"""
+    tried = attempt(engine, work, script)
+    assert tried.lines == ["CapEff: 0000000000000000", "CapBnd: 0000000000000000", "NoNewPrivs: 1", "Seccomp: 2"]
+
+
+def test_what_is_stopped_is_gone_within_two_seconds_also_what_has_left_its_session(engine: Engine, work: Path) -> None:
+    script = """
+import os, time
+for _ in range(3):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            while True:
+                time.sleep(0.01)
+        os._exit(0)
+print('begun')
+time.sleep(60)
+"""
+    stop = threading.Event()
+    timer = threading.Timer(1.0, stop.set)
+    timer.start()
+    tried = attempt(engine, work, script, stop=stop)
+    assert tried.ended.reason == "stopped"
+    assert tried.seconds < 3
+    assert survivors() == []
+
+
+def test_an_environment_that_was_not_built_is_not_run_in(engine: Engine, work: Path) -> None:
+    with pytest.raises(NotReady, match="springtide images build"):
+        attempt(engine, work, "print(1)", environment="unbuilt")
