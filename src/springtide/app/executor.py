@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from springtide.app.home import check_one_store, open_home, read_settings
+from springtide.app.job_steps import steps_of_job
 from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from springtide.app.home import Home
+    from springtide.pipeline.jobs.steps import JobSteps
     from springtide.tasks.seam import Task
 
 __all__ = ["Executor", "main"]
@@ -41,7 +43,7 @@ class Executor:
         self._run = ""
         self._left = ExitStack()
         self._home: Home
-        self._steps: Steps
+        self._steps: Steps | JobSteps
         self._recorder: Recorder
 
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,18 +74,15 @@ class Executor:
         found = self._home.registry.run(run)
         folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="springtide-")))
         self._left.enter_context(_telling(self._home, run))
-        order, collect, files = ordered(self._home, found)
         results = {step.name: step.result for step in finished_steps(found)}
-        self._steps = Steps(
-            order,
-            self._tasks[order.settings.task],
-            self._home.lake.table,
-            self._home.registry,
-            folder,
-            collect,
-            files,
-            results,
-        )
+        if found.kind == "job":
+            self._steps = steps_of_job(self._home, found, folder, results)
+        else:
+            order, collect, files = ordered(self._home, found)
+            task = self._tasks[order.settings.task]
+            self._steps = Steps(
+                order, task, self._home.lake.table, self._home.registry, folder, collect, files, results
+            )
         self._recorder = Recorder(found, self._home.registry, Silent())
         self._run = run
 

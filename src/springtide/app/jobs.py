@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+import io
+import re
+import zipfile
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from springtide.app.queue import new_run_id
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import BadRows, NotFound, NotReady
+from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.job import Job, JobParams
 from springtide.domain.run import Run
 
@@ -19,12 +22,13 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from springtide.app.home import Home
+    from springtide.domain.model import Version
 
 __all__ = ["FILES", "Sent", "find_job", "forget_old_jobs", "list_jobs", "model_file", "read_params", "submit_job"]
 
 FILES = ("data", "model", "script", "requirements")
 BY_JOB = 5  # priority: below people who wait at a terminal, above triggers
-FORGOTTEN = "the job is over, and what it had sent is kept no longer"
+SECRET = ("webhook", "deliver")  # addresses that may hold a signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,31 @@ def read_params(text: str | bytes) -> JobParams:
     BadRows
         If it is no JSON, or a key is unknown or wrong.
     """
+    where = "params of the job"
     try:
-        params = msgspec.convert(msgspec.json.decode(text), _StrictParams)
+        raw = msgspec.json.decode(text, type=dict[str, Any])
+        known = [one.name for one in fields(JobParams)]
+        for name in raw:
+            if name not in known:
+                raise BadRows(f"key {name!r} is not known", where=where, do=did_you_mean(name, known))
+        params: JobParams = msgspec.convert(raw, JobParams)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise BadRows(f"params: {error}", where="params of the job", do="see docs/jobs.md for its keys") from error
-    return JobParams(**{name: getattr(params, name) for name in params.__struct_fields__})
+        raise BadRows(str(error), where=where, do="docs/jobs.md lists the keys; target is needed") from error
+    _check(params, where)
+    return params
+
+
+def _check(params: JobParams, where: str) -> None:
+    wrong = {
+        "judge must be a share from 0.05 to 0.5": not 0.05 <= params.judge <= 0.5,
+        "budget_s must be from 1 to 86,400": not 1 <= params.budget_s <= 86_400,
+        "alpha must be above 0 and below 1": not 0 < params.alpha < 1,
+        "name must be letters, digits, - and _": params.name is not None
+        and not re.fullmatch(r"[\w-]{1,64}", params.name),
+    }
+    for what, is_wrong in wrong.items():
+        if is_wrong:
+            raise BadRows(what, where=where, do="correct it")
 
 
 def submit_job(
@@ -138,10 +162,52 @@ def model_file(home: Home, job: str, file: str | None = None) -> tuple[str, byte
                 where=f"job {job}",
                 do=f"it has {', '.join(sorted(version.manifest.files))}",
             )
-        return file, home.registry.read_file(version, file)
+        return file, home.registry.read(version, file)
     return f"{version.model}-{version.number}.zip", _zipped(home, version)
 
 
 def forget_old_jobs(home: Home, *, before: datetime) -> list[str]:
     """Forget the jobs that were sent before a time; versions that they made stay in the registry."""
     return home.registry.forget_jobs(before)
+
+
+def _described(home: Home, job: Job) -> dict[str, Any]:
+    run = home.registry.run(job.id)
+    told: dict[str, Any] = {
+        "id": job.id,
+        "model": run.model,
+        "state": run.state,
+        "created": job.created,
+        "finished": run.finished,
+        "params": {name: value for name, value in asdict(job.params).items() if name not in SECRET},
+        "files": dict(job.files),
+        "steps": [{"name": step.name, "seconds": step.seconds, "result": step.result} for step in run.steps],
+        "failure": None if run.failure is None else asdict(run.failure),
+        "version": run.version,
+    }
+    if run.version is not None:
+        version = home.registry.version(run.model, run.version)
+        told |= {
+            "better": version.verdict.promote,
+            "verdict": version.verdict.reason,
+            "metrics": version.manifest.metrics,
+            "outputs": sorted(version.manifest.files),
+        }
+    return told
+
+
+def _zipped(home: Home, version: Version) -> bytes:
+    """All files of a version in one archive: it can be sent back as the model of a later job."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in sorted(version.manifest.files):
+            archive.writestr(name, home.registry.read(version, name))
+    return packed.getvalue()
+
+
+def _digest(params: JobParams, files: Mapping[str, Sent]) -> str:
+    whole = hashlib.sha256(msgspec.json.encode(params, order="sorted"))
+    for role in sorted(files):
+        whole.update(f"{role} {len(files[role].data)} ".encode())
+        whole.update(files[role].data)
+    return whole.hexdigest()

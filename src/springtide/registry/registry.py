@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import UNSET
 from sqlalchemy import insert, select, update
 
-from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady, SettingsError, StoreFailed, did_you_mean
+from springtide.domain.errors import (
+    Conflict,
+    ModelRefused,
+    NotFound,
+    NotReady,
+    SettingsError,
+    StoreFailed,
+    did_you_mean,
+)
 from springtide.domain.model import JournalEntry
 from springtide.registry import (
     calls,

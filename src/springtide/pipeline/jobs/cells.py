@@ -135,4 +135,6 @@ def _read(work: Path, name: str, mode: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise ModelRefused(f"{name} is no JSON object: {error}", where=f"the sandbox, {mode}", do="do not write it yourself") from error
+        raise ModelRefused(
+            f"{name} is no JSON object: {error}", where=f"the sandbox, {mode}", do="do not write it yourself"
+        ) from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from springtide.domain.errors import ModelRefused
 from springtide.evaluation.losses import Losses
@@ -13,6 +12,7 @@ from springtide.evaluation.losses import Losses
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import polars as pl
     from numpy.typing import NDArray
 
     from springtide.pipeline.jobs.table import JobTable, Parts
@@ -33,7 +33,10 @@ def baselines(table: JobTable, parts: Parts) -> Mapping[str, Losses]:
     target = parts.training[table.target]
     recent = target.tail(max(1, round(len(target) * RECENT)))
     whole, late = names_of_baselines(table.question)
-    return {name: measure(_constant(table, part, parts.judging.height), table, parts) for name, part in ((whole, target), (late, recent))}
+    return {
+        name: measure(_constant(table, part, parts.judging.height), table, parts)
+        for name, part in ((whole, target), (late, recent))
+    }
 
 
 def _constant(table: JobTable, target: pl.Series, rows: int) -> NDArray[np.float64]:
@@ -82,7 +85,9 @@ def measure(answers: NDArray[np.float64], table: JobTable, parts: Parts) -> Loss
     )
 
 
-def read_answers(data: Mapping[str, NDArray[np.generic]], table: JobTable, rows: int, *, of: str) -> NDArray[np.float64]:
+def read_answers(
+    data: Mapping[str, NDArray[np.generic]], table: JobTable, rows: int, *, of: str
+) -> NDArray[np.float64]:
     """Answers as they came out of the sandbox, checked: (n,) means, or (n, classes) probabilities in the table's order.
 
     Raises

@@ -118,7 +118,9 @@ class JobSteps:
     @cached_property
     def _parts(self) -> Parts:
         champion = self._champion
-        return cut(self._table, self.job.params.judge, not_before=None if champion is None else champion.manifest.trained_until)
+        return cut(
+            self._table, self.job.params.judge, not_before=None if champion is None else champion.manifest.trained_until
+        )
 
     @cached_property
     def _given(self) -> Path | None:
@@ -355,7 +357,9 @@ class JobSteps:
             with self.bench().do(form.environment, self._task("convert", **more), inputs) as done:
                 for name in ("model.onnx", "probe.npz"):
                     self.files.put(f"out/{name}", done.file(name))
-                result.update(onnx="model.onnx", **{key: done.result[key] for key in ("parity", "checked_rows", "width")})
+                result.update(
+                    onnx="model.onnx", **{key: done.result[key] for key in ("parity", "checked_rows", "width")}
+                )
         except ModelRefused as refused:
             result.update(onnx=None, why=refused.what)
 
@@ -440,5 +444,7 @@ def _arrays(data: bytes) -> dict[str, Any]:
             return {name: arrays[name] for name in arrays.files}
     except (ValueError, OSError, EOFError) as error:
         raise ModelRefused(
-            f"the answers cannot be read: {error}", where="step predict", do="send a model that answers in plain numbers"
+            f"the answers cannot be read: {error}",
+            where="step predict",
+            do="send a model that answers in plain numbers",
         ) from error

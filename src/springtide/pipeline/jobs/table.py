@@ -22,7 +22,14 @@ __all__ = ["FEWEST", "Column", "JobTable", "Parts", "cut", "read_table"]
 FEWEST = 20  # rows that train, and rows that judge
 MOST_CLASSES = 100
 MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-", "?")
-TIMES = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d", "%d.%m.%Y")
+TIMES = (
+    "%Y-%m-%dT%H:%M:%S%.f%#z",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%dT%H:%M:%S%.f",
+    "%Y-%m-%d %H:%M",
+    "%Y-%m-%d",
+    "%d.%m.%Y",
+)
 Kind = Literal["number", "category", "date"]
 
 
@@ -112,10 +119,9 @@ def cut(table: JobTable, share: float, *, not_before: datetime | None) -> Parts:
     if table.time is None:
         parts = Parts(frame[:at], frame[at:])
     else:
-        start = frame[table.time][min(at, frame.height - 1)]
-        if not_before is not None and start <= not_before.replace(tzinfo=None):
-            start = next((one for one in frame[table.time] if one > not_before.replace(tzinfo=None)), None)
-        judging = frame[table.time] >= start if start is not None else pl.repeat(False, frame.height, eager=True)
+        judging = frame[table.time] >= frame[table.time][min(at, frame.height - 1)]
+        if not_before is not None:
+            judging &= frame[table.time] > not_before.replace(tzinfo=None)
         parts = Parts(frame.filter(~judging), frame.filter(judging))
     few = min((parts.training.height, "train"), (parts.judging.height, "judge"))
     if few[0] < FEWEST:
@@ -155,10 +161,16 @@ def _typed(column: pl.Series) -> pl.Series:
         return column.cast(pl.Float64).fill_nan(None)
     if kind == pl.Datetime:
         zone = kind.time_zone  # type: ignore[attr-defined]
-        return (column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column).dt.cast_time_unit("us")
+        return (column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column).dt.cast_time_unit(
+            "us"
+        )
     if kind == pl.Date:
         return column.cast(pl.Datetime("us"))
-    text = column.cast(pl.String).str.strip_chars()
+    return _read_text(column.cast(pl.String).str.strip_chars())
+
+
+def _read_text(text: pl.Series) -> pl.Series:
+    """Cells that all are numbers, or times of one form; else what they are."""
     text = text.set(text.is_in(MISSING), None)
     given = text.drop_nulls()
     if given.is_empty():
@@ -204,7 +216,9 @@ def _features(typed: pl.DataFrame, names: list[str], notes: list[str], where: st
         if typed[name].null_count() == typed.height:
             notes.append(f"column {name!r} has no value and was left out")
             continue
-        kind: Kind = "number" if typed[name].dtype == pl.Float64 else "date" if typed[name].dtype == pl.Datetime else "category"
+        kind: Kind = (
+            "number" if typed[name].dtype == pl.Float64 else "date" if typed[name].dtype == pl.Datetime else "category"
+        )
         columns.append(Column(name, kind))
     if not columns:
         raise BadRows("no column is left to predict from", where=where, do="send columns beside the target")
@@ -215,7 +229,9 @@ def _question(target: pl.Series, params: JobParams, where: str) -> tuple[Questio
     """What is asked, the target as it is learned, and the classes in order."""
     if target.n_unique() == 1:
         raise BadRows(
-            f"the target {params.target!r} has one value only: {target[0]!r}", where=where, do="send rows of every outcome"
+            f"the target {params.target!r} has one value only: {target[0]!r}",
+            where=where,
+            do="send rows of every outcome",
         )
     number = target.dtype == pl.Float64
     question: Question = params.question or (
@@ -229,10 +245,14 @@ def _question(target: pl.Series, params: JobParams, where: str) -> tuple[Questio
         return question, target, ()
     if target.dtype == pl.Datetime:
         raise BadRows(f"the target {params.target!r} is a time", where=where, do="name a column of numbers or classes")
-    text = target.cast(pl.Int64).cast(pl.String) if number and (target == target.round()).all() else target.cast(pl.String)
+    text = (
+        target.cast(pl.Int64).cast(pl.String) if number and (target == target.round()).all() else target.cast(pl.String)
+    )
     classes = tuple(text.unique().sort())
     if question == "binary" and len(classes) != 2:
         raise BadRows(f"{len(classes)} classes where two were asked for", where=where, do='ask for "multiclass"')
     if len(classes) > MOST_CLASSES:
-        raise BadRows(f"{len(classes)} classes", where=where, do=f"send at most {MOST_CLASSES}, or ask for a regression")
+        raise BadRows(
+            f"{len(classes)} classes", where=where, do=f"send at most {MOST_CLASSES}, or ask for a regression"
+        )
     return question, text.alias(params.target), classes
