@@ -65,7 +65,8 @@ def read_answer(raw: NDArray[Any], classes: int, output: Output) -> NDArray[np.f
         table = np.hstack([first, table])
     if output == "logits":
         table = np.exp(table - table.max(axis=1, keepdims=True))
-    return table / np.maximum(table.sum(axis=1, keepdims=True), _TINY)
+    probabilities: NDArray[np.float64] = table / np.maximum(table.sum(axis=1, keepdims=True), _TINY)
+    return probabilities
 
 
 def measure(answer: NDArray[np.float64], target: NDArray[Any]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import sys
@@ -13,11 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.sdk import Refusal
 from springtide.sdk.reporting import tell
-from springtide.trainers.conversion import convert
-from springtide.trainers.prediction import predict
-from springtide.trainers.script_training import train_by_script
 from springtide.trainers.task import Task, read_task
-from springtide.trainers.training import train
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,11 +66,15 @@ def _do(task: Task) -> None:
 
 
 def _mode(task: Task) -> dict[str, Any]:
-    if task.mode == "predict":
-        return predict(task)
-    if task.mode == "convert":
-        return convert(task)
-    return train(task) if task.script is None else train_by_script(task)
+    """Import what the mode needs, and no more: each second before the first epoch is somebody's."""
+    module, name = {
+        "train": ("training", "train") if task.script is None else ("script_training", "train_by_script"),
+        "predict": ("prediction", "predict"),
+        "convert": ("conversion", "convert"),
+    }[task.mode]
+    function = getattr(importlib.import_module(f"springtide.trainers.{module}"), name)
+    result: dict[str, Any] = function(task)
+    return result
 
 
 def _fail(out: Path, kind: str, refusal: Refusal) -> None:

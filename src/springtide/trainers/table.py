@@ -143,11 +143,12 @@ def _array(values: pd.Series, column: Column) -> NDArray[Any]:
 
 def _numbers(values: pd.Series, where: str) -> NDArray[np.float64]:
     try:
-        return values.astype("float64").to_numpy(np.float64, na_value=np.nan)
+        numbers: NDArray[np.float64] = values.astype("float64").to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError) as error:
         raise Refusal(
             f"holds no numbers: {error!s:.200}", where=where, do='declare it as "category" or "date"'
         ) from error
+    return numbers
 
 
 def _dates(values: pd.Series, where: str) -> NDArray[np.datetime64]:
@@ -157,4 +158,5 @@ def _dates(values: pd.Series, where: str) -> NDArray[np.datetime64]:
         raise Refusal(
             f"holds no dates: {error!s:.200}", where=where, do="write them as 2020-05-31T23:59:59Z"
         ) from error
-    return times.dt.tz_localize(None).to_numpy("datetime64[us]")
+    plain: NDArray[np.datetime64] = times.dt.tz_localize(None).to_numpy("datetime64[us]")
+    return plain

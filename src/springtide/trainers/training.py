@@ -148,7 +148,7 @@ def _check_gaps(preprocessing: Preprocessing, inputs: NDArray[np.float32], frame
         return
     gaps = np.isnan(inputs).any(axis=0)
     if gaps.any():
-        names = [name for name, gap in zip(preprocessing.features, gaps, strict=True) if gap]
+        names = [preprocessing.features[place] for place in np.flatnonzero(gaps)]
         raise Refusal(
             f"columns with gaps, which the network cannot read: {', '.join(names[:8])}",
             where="the training rows",

@@ -73,8 +73,8 @@ class KerasNetwork:
 
     def export(self, path: Path, width: int) -> None:
         """Write it as an ONNX graph."""
-        import tf2onnx  # noqa: PLC0415 - half a second that only this needs
-        from keras.src.export.tf2onnx_lib import patch_tf2onnx  # noqa: PLC0415 - Keras makes tf2onnx work with NumPy 2
+        import tf2onnx
+        from keras.src.export.tf2onnx_lib import patch_tf2onnx
 
         patch_tf2onnx()
         features = tf.TensorSpec((None, width), tf.float32, name="features")

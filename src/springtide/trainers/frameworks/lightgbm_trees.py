@@ -63,8 +63,8 @@ class LightgbmTrees:
 
     def export(self, path: Path, width: int) -> None:
         """Write it as an ONNX graph."""
-        from onnxmltools import convert_lightgbm  # noqa: PLC0415 - a second that only this needs
-        from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415 - as above
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType
 
         assert self.booster is not None, "it was trained or loaded"
         graph = convert_lightgbm(

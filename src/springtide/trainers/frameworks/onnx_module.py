@@ -34,8 +34,8 @@ _PROBED = 256  # rows on which the module must answer as ONNX Runtime does befor
 def _gemm(a: Tensor, b: Tensor, c: Tensor | None = None, /, *, attributes: Attributes) -> Tensor:
     a = a.T if attributes.get("transA") else a
     b = b.T if attributes.get("transB") else b
-    product = attributes.get("alpha", 1.0) * (a @ b)
-    return product if c is None else product + attributes.get("beta", 1.0) * c
+    product: Tensor = attributes.get("alpha", 1.0) * (a @ b)
+    return product if c is None else torch.add(product, c, alpha=attributes.get("beta", 1.0))
 
 
 def _flatten(x: Tensor, /, *, attributes: Attributes) -> Tensor:
@@ -91,20 +91,22 @@ class OnnxModule(nn.Module):
                 self.constants[initializer.name] = value
         self.places = {graph.initializer[int(place)].name: place for place in self.weights}
 
-    def forward(self, features: Tensor) -> Tensor:  # noqa: D102 - (n, width) -> (n, outputs)
+    def forward(self, features: Tensor) -> Tensor:
         values = {name: self.weights[place] for name, place in self.places.items()}
         values |= {**self.constants, self.input: features}
         for operator, inputs, output, attributes in self.nodes:
             arguments = [values[name] if name else None for name in inputs]
             values[output] = attributes["value"] if operator is None else operator(*arguments, attributes=attributes)
-        return values[self.output]
+        answer: Tensor = values[self.output]
+        return answer
 
 
 class OnnxNetwork:
     """A graph while it is trained."""
 
     def __init__(self, graph: OnnxGraph) -> None:
-        self.graph, self.module = graph, _module(graph)
+        self.graph = graph
+        self.module: nn.Module = _module(graph)
 
     def answer(self, inputs: NDArray[np.float32]) -> NDArray[Any]:
         """Its numbers for (n, width) inputs."""
@@ -120,12 +122,16 @@ class OnnxNetwork:
 class OnnxLearner(TorchLearner):
     """As a PyTorch module; the best weights are put into the graph."""
 
+    def __init__(self, network: OnnxNetwork, training: Rows, validation: Rows, brief: Brief) -> None:
+        super().__init__(network, training, validation, brief)
+        self.graph = network.graph
+
     def restore(self) -> None:
         """Go back to the best weights, and write them into the graph."""
         super().restore()
-        assert isinstance(self.network, OnnxNetwork)
-        weights = {name: self.network.module.weights[place] for name, place in self.network.module.places.items()}
-        self.network.graph.replace({name: weight.detach().numpy() for name, weight in weights.items()})
+        module = self.network.module
+        assert isinstance(module, OnnxModule), "an OnnxNetwork has no other"
+        self.graph.replace({name: module.weights[place].detach().numpy() for name, place in module.places.items()})
 
 
 def learner_of(graph: OnnxGraph, training: Rows, validation: Rows, brief: Brief) -> OnnxLearner:

@@ -89,8 +89,8 @@ class SklearnEstimator:
 
     def export(self, path: Path, width: int) -> None:
         """Write it as an ONNX graph."""
-        from skl2onnx import to_onnx  # noqa: PLC0415 - a second that only this needs
-        from skl2onnx.common.data_types import FloatTensorType  # noqa: PLC0415 - as above
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import FloatTensorType
 
         options = {id(self.estimator): {"zipmap": False}} if is_classifier(self.estimator) else None
         types = [("features", FloatTensorType([None, width]))]

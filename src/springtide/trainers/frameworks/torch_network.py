@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -41,7 +41,20 @@ class Scaled(nn.Module):
         self.mean, self.scale = nn.Buffer(torch.tensor(mean)), nn.Buffer(torch.tensor(scale))
 
     def forward(self, features: Tensor) -> Tensor:  # (n, width) -> (n, 1)
-        return self.body(features) * self.scale + self.mean
+        numbers: Tensor = self.body(features) * self.scale + self.mean
+        return numbers
+
+
+class Trainable(Protocol):
+    """What a `TorchLearner` trains."""
+
+    module: nn.Module
+
+    def answer(self, inputs: NDArray[np.float32]) -> NDArray[Any]:
+        """Its numbers for (n, width) inputs."""
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """Its numbers, with gradients."""
 
 
 class TorchNetwork:
@@ -109,7 +122,7 @@ class TorchLearner:
 
     epochs, patience = 500, 20
 
-    def __init__(self, network: TorchNetwork, training: Rows, validation: Rows, brief: Brief) -> None:
+    def __init__(self, network: Trainable, training: Rows, validation: Rows, brief: Brief) -> None:
         weights = [weight for weight in network.module.parameters() if weight.requires_grad]
         if not weights:
             raise Refusal("the model has no weights that can be trained", where="the model", do="train from scratch")
@@ -130,7 +143,8 @@ class TorchLearner:
         """One pass over the training part."""
         for rows in shuffled(len(self.inputs), self.batch, self.random):
             self.optimizer.zero_grad()
-            self._training_loss(self.network.predict(self.inputs[rows]), self.target[rows]).backward()
+            loss = self._training_loss(self.network.predict(self.inputs[rows]), self.target[rows])
+            torch.autograd.backward(loss)
             self.optimizer.step()
             if deadline.passed:
                 break

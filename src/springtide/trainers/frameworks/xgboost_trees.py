@@ -70,8 +70,8 @@ class XgboostTrees:
 
     def export(self, path: Path, width: int) -> None:
         """Write it as an ONNX graph."""
-        from onnxmltools import convert_xgboost  # noqa: PLC0415 - a second that only this needs
-        from onnxmltools.convert.common.data_types import FloatTensorType  # noqa: PLC0415 - as above
+        from onnxmltools import convert_xgboost
+        from onnxmltools.convert.common.data_types import FloatTensorType
 
         assert self.booster is not None, "it was trained or loaded"
         booster = self.booster.copy()
