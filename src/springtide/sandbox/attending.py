@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from springtide.sandbox.seam import Ended
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from springtide.sandbox.seam import Limits, Reason
 
-__all__ = ["Running", "attend"]
+__all__ = ["Chunks", "Running", "attend"]
 
 LOOK_S = 0.05  # between two looks at memory
 DISK_S = 0.25  # between two looks at the disk
@@ -25,11 +26,37 @@ TAIL_LINES = 40
 TAIL_CHARACTERS = 4000
 
 
+class Chunks:
+    """What a cell prints, from the thread that reads it to the one that hears it; a cell that is too fast waits."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes] = queue.Queue(maxsize=16)
+        self._wanted = True
+
+    def put(self, chunk: bytes) -> None:
+        """Hand a chunk on, an empty one at the end."""
+        while self._wanted:
+            with suppress(queue.Full):
+                self._queue.put(chunk, timeout=LOOK_S)
+                return
+
+    def get(self) -> bytes | None:
+        """The next chunk; None when nothing came for a while."""
+        try:
+            return self._queue.get(timeout=LOOK_S)
+        except queue.Empty:
+            return None
+
+    def stop(self) -> None:
+        """Want no more: what comes is dropped, and no writer waits."""
+        self._wanted = False
+
+
 class Running(Protocol):
     """A cell that was started."""
 
     @property
-    def chunks(self) -> queue.Queue[bytes]:
+    def chunks(self) -> Chunks:
         """What it prints; an empty chunk when it has ended and all was read."""
 
     def memory(self) -> int:
@@ -38,8 +65,8 @@ class Running(Protocol):
     def disk(self) -> float:
         """Bytes that it has written."""
 
-    def kill(self) -> None:
-        """End all its processes at once; nothing if they have ended."""
+    def close(self) -> None:
+        """End all its processes if they have not, and wait until none lives."""
 
     def end(self) -> tuple[int, Reason | None]:
         """Its code, and the reason where the engine knows one, when it has ended."""
@@ -58,8 +85,7 @@ def attend(running: Running, limits: Limits, *, on_line: Callable[[str], None], 
             if reason:
                 break
     finally:
-        running.kill()
-        _drain(running.chunks, over=printed.over)
+        running.close()
     code, known = running.end()
     reason = reason or watch.last_word() or known
     return Ended(
@@ -109,24 +135,21 @@ class _Printed:
     def __init__(self, most: int) -> None:
         self._left = most
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
-        self.over = False
 
     @property
     def too_much(self) -> bool:
         return self._left < 0
 
-    def lines(self, chunks: queue.Queue[bytes]) -> Iterator[str | None]:
+    def lines(self, chunks: Chunks) -> Iterator[str | None]:
         """Each line as it is complete; None when nothing came for a while."""
-        begun = b""
-        while not self.over:
-            try:
-                chunk = chunks.get(timeout=LOOK_S)
-            except queue.Empty:
+        begun, chunk = b"", None
+        while chunk != b"":
+            chunk = chunks.get()
+            if chunk is None:
                 yield None
                 continue
-            self.over = not chunk
             *whole, begun = (begun + chunk).split(b"\n")
-            if begun and (self.over or len(begun) >= LONGEST_LINE):
+            if begun and (not chunk or len(begun) >= LONGEST_LINE):
                 whole, begun = [*whole, begun], b""
             for line in whole:
                 yield self._count(line)
@@ -136,9 +159,3 @@ class _Printed:
         text = line.decode("utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
         self.tail.append(text)
         return text
-
-
-def _drain(chunks: queue.Queue[bytes], *, over: bool) -> None:
-    """Let the reader come to its end; what it still brings is not told."""
-    while not over:
-        over = not chunks.get()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import queue
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from springtide.domain.errors import ComputeFailed, NotReady
-from springtide.sandbox.attending import LOOK_S, attend
+from springtide.sandbox.attending import Chunks, attend
 from springtide.sandbox.environments import BASE, TOP, Environments
 from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
 from springtide.sandbox.seccomp import seccomp_filter
@@ -109,6 +108,7 @@ def _started(cell: Cell, limits: Limits, environments: tuple[Path, ...], user: i
             os.close(status_write)
         left.enter_context(process)
         running = _Running(process, status, cell, limits)
+        left.callback(running.release)
         left.callback(running.close)
         yield running
 
@@ -194,7 +194,7 @@ class _Running:
         self._init = int(json.loads(told)["child-pid"]) if told else None
         self._handle = os.pidfd_open(self._init) if self._init else None
         self._killed, self._newest = False, b""
-        self.chunks: queue.Queue[bytes] = queue.Queue(maxsize=64)
+        self.chunks = Chunks()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -218,16 +218,17 @@ class _Running:
     def _pids(self) -> list[int]:
         return tree(self._init) if self._init and self._process.poll() is None else []
 
-    def kill(self) -> None:
-        """Without its init a namespace ends: the kernel kills all others first."""
+    def close(self) -> None:
+        """See `Running.close`: without its init a namespace ends, the kernel kills all others first."""
         if self._handle is not None and self._process.poll() is None:
             self._killed = True
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        self.chunks.stop()
+        self._reader.join()
 
     def end(self) -> tuple[int, Reason | None]:
         """See `Running.end`; ``bwrap`` tells the code of the command, unless it could not start it."""
-        self._reader.join()
         told = [json.loads(line) for line in self._status]
         codes = [one["exit-code"] for one in told if "exit-code" in one]
         if not codes and not self._killed:
@@ -238,12 +239,8 @@ class _Running:
             )
         return (codes[0] if codes else -signal.SIGKILL), None
 
-    def close(self) -> None:
-        """Kill it if it lives, and let go of it."""
-        self.kill()
-        while self._reader.is_alive():
-            with suppress(queue.Empty):
-                self.chunks.get(timeout=LOOK_S)
+    def release(self) -> None:
+        """Let go of its files."""
         if self._handle is not None:
             os.close(self._handle)
         self._status.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 from pathlib import PurePosixPath
@@ -66,7 +67,8 @@ def _refused(name: str, what: str, do: str) -> ModelRefused:
 
 def remove(work: Path) -> None:
     """Delete a work folder, whatever was made in it: folders deeper than any path can be long, unreadable ones."""
-    subprocess.run(["chmod", "-R", "u+rwX", "--", str(work)], check=False, capture_output=True)
+    if os.geteuid() != 0:
+        subprocess.run(["chmod", "-R", "u+rwX", "--", str(work)], check=False, capture_output=True)
     done = subprocess.run(["rm", "-rf", "--one-file-system", "--", str(work)], check=False, capture_output=True)
     if work.exists():
         raise StoreFailed(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import signal
 import socket
 import tempfile
@@ -19,7 +18,7 @@ from docker.utils.socket import frames_iter_no_tty
 from requests.exceptions import RequestException
 
 from springtide.domain.errors import ComputeFailed, NotReady
-from springtide.sandbox.attending import LOOK_S, attend
+from springtide.sandbox.attending import Chunks, attend
 from springtide.sandbox.environments import IMAGES, TOP, pins
 from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
 from springtide.sandbox.requirements import digest, read_requirements
@@ -193,18 +192,25 @@ def _started(client: docker.APIClient, cell: Cell, limits: Limits, image: str, u
         host_config=client.create_host_config(**_host_options(cell, limits)),
     )["Id"]
     try:
-        printed = client.attach_socket(container)
-        try:
+        with _attached(client, container) as printed:
             client.start(container)
             running = _Running(client, container, printed, cell, limits)
             try:
                 yield running
             finally:
                 running.close()
-        finally:
-            printed.close()
     finally:
         client.remove_container(container, force=True, v=True)
+
+
+@contextmanager
+def _attached(client: docker.APIClient, container: str) -> Iterator[Any]:
+    """A socket with all that it prints; the SDK keeps the response that it belongs to, and closes neither."""
+    printed = client.attach_socket(container)
+    try:
+        yield printed
+    finally:
+        printed._response.close()  # noqa: SLF001 # there is no other way to it
 
 
 def _host_options(cell: Cell, limits: Limits) -> Mapping[str, Any]:
@@ -259,7 +265,7 @@ class _Running:
         self._code: int | None = None
         self._failure: Exception | None = None
         self._pid = int(client.inspect_container(container)["State"]["Pid"])
-        self.chunks: queue.Queue[bytes] = queue.Queue(maxsize=64)
+        self.chunks = Chunks()
         self._reader = threading.Thread(target=self._read, args=(printed,), daemon=True)
         self._reader.start()
 
@@ -289,24 +295,18 @@ class _Running:
         """See `Running.disk`."""
         return bytes_written(self._cell.work, self._pids())
 
-    def kill(self) -> None:
-        """The first process goes, and all others with it."""
+    def close(self) -> None:
+        """See `Running.close`: the first process goes, and all others with it."""
+        self.chunks.stop()
         if self._reader.is_alive():
             with suppress(APIError):  # it has just ended
                 self._client.kill(self._container, signal.SIGKILL)
+        self._reader.join()
 
     def end(self) -> tuple[int, Reason | None]:
         """See `Running.end`; the first process of a container can be killed from outside alone: for its memory."""
-        self._reader.join()
         if self._failure is not None or self._code is None:
             raise ComputeFailed(
                 f"the container was lost: {self._failure}", where="the container engine", do="look into its log"
             )
         return self._code, "out of memory" if self._code == 128 + signal.SIGKILL else None
-
-    def close(self) -> None:
-        """Kill it if it lives, and let the reader come to its end."""
-        self.kill()
-        while self._reader.is_alive():
-            with suppress(queue.Empty):
-                self.chunks.get(timeout=LOOK_S)
