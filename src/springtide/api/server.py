@@ -15,6 +15,7 @@ from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 
 import springtide
+from springtide.api.jobs import JOB_ROUTES
 from springtide.api.metrics import Metrics
 from springtide.api.page import Page
 from springtide.api.problems import BODY_BYTES, HANDLERS
@@ -38,7 +39,7 @@ def create_server(answers: Answers) -> Litestar:
     """The application; whoever runs it keeps the models fresh (see `serve`)."""
     counts = Metrics()
     return Litestar(
-        route_handlers=list(ROUTES),
+        route_handlers=[*ROUTES, *JOB_ROUTES],
         dependencies={
             "answers": Provide(lambda: answers, sync_to_thread=False),
             "counts": Provide(lambda: counts, sync_to_thread=False),

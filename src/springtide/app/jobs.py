@@ -24,9 +24,20 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.model import Version
 
-__all__ = ["FILES", "Sent", "find_job", "forget_old_jobs", "list_jobs", "model_file", "read_params", "submit_job"]
+__all__ = [
+    "FILES",
+    "Sent",
+    "find_job",
+    "forget_old_jobs",
+    "list_jobs",
+    "log_of",
+    "model_file",
+    "read_params",
+    "submit_job",
+]
 
 FILES = ("data", "model", "script", "requirements")
+MOST_EVENTS = 100_000
 BY_JOB = 5  # priority: below people who wait at a terminal, above triggers
 SECRET = ("webhook", "deliver")  # addresses that may hold a signature
 
@@ -164,6 +175,12 @@ def model_file(home: Home, job: str, file: str | None = None) -> tuple[str, byte
             )
         return file, home.registry.read(version, file)
     return f"{version.model}-{version.number}.zip", _zipped(home, version)
+
+
+def log_of(home: Home, job: str) -> list[str]:
+    """The lines that were printed while a job was done, oldest first."""
+    told = home.registry.events(home.registry.job(job).id, limit=MOST_EVENTS)
+    return [str(event.body["line"]) for event in told if event.kind == "log"]
 
 
 def forget_old_jobs(home: Home, *, before: datetime) -> list[str]:

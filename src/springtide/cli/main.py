@@ -40,6 +40,7 @@ COMMANDS = {
     "serve": "Answer over HTTP.",
     "worker": "Take runs from the queue.",
     "up": "Everything: serve, collect rows, start runs, work them off.",
+    "jobs": "Send data, get the retrained model back.",
     "images": "What scripts and foreign models are opened in: build it.",
     "notify": "What has not reached the people who want to know; with --test, whether it would.",
 }

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from springtide.sandbox.collecting import collect, remove
 from springtide.sandbox.seam import Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from springtide.sandbox.seam import Ended, Engine, Limits
 
@@ -28,19 +28,42 @@ __all__ = ["Bench", "Done"]
 LIBRARY = Path(springtide.__file__).parent
 MARK = "\x1e"  # before a line that is a report, not print
 MOST_RESULT = 10_000_000  # bytes of result.json and error.json
+LONGEST = 2000  # letters of a line that are kept
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a cell gave: its result, and the folder with its files, which lives as long as the block."""
+    """What came of a task: its result, and its files, which are there as long as the block; or why nothing came of it."""
 
-    result: Mapping[str, Any]
+    mode: str
+    folder: str  # below /work
     work: Path
     most: int
+    refused: ModelRefused | None = None
+
+    @property
+    def result(self) -> Mapping[str, Any]:
+        """What the task says of itself.
+
+        Raises
+        ------
+        ModelRefused
+            If nothing came of it.
+        """
+        if self.refused is not None:
+            raise self.refused
+        return _read(self.work, f"{self.folder}/result.json", self.mode)
 
     def file(self, name: str) -> bytes:
         """The bytes of an output, if it is a plain file of a size that is allowed."""
-        return collect(self.work, [f"out/{name}"], self.most)[f"out/{name}"].read_bytes()
+        if self.refused is not None:
+            raise self.refused
+        path = f"{self.folder}/{name}"
+        return collect(self.work, [path], self.most)[path].read_bytes()
+
+    def has(self, name: str) -> bool:
+        """Whether there is an output of that name."""
+        return (self.work / self.folder / name).exists()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,62 +79,72 @@ class Bench:
 
     @contextmanager
     def do(
-        self, environment: str, task: Mapping[str, Any], inputs: Mapping[str, Path], *, requirements: str | None = None
-    ) -> Iterator[Done]:
-        """Have one task done; `inputs` are seen as ``/in/NAME``.
+        self,
+        environment: str,
+        tasks: Sequence[Mapping[str, Any]],
+        inputs: Mapping[str, Path],
+        *,
+        requirements: str | None = None,
+    ) -> Iterator[list[Done]]:
+        """Have tasks done one after the other in one process, until one fails; `inputs` are seen as ``/in/NAME``.
 
         Raises
         ------
-        ModelRefused
-            If what was sent is at fault: the error is what the cell says.
         ComputeFailed
-            If it passed a limit, or ended without a word.
+            If the process passed a limit, or ended without a word.
         """
         with tempfile.TemporaryDirectory(prefix="springtide-cell-") as name:
             folder = Path(name)
             folder.chmod(0o755)
-            (folder / "task.json").write_text(json.dumps(task))
             library = folder / "lib" / "springtide"
-            library.mkdir(parents=True)
             for part in ("sdk", "trainers"):
                 shutil.copytree(LIBRARY / part, library / part, ignore=shutil.ignore_patterns("__pycache__"))
+            (folder / "tasks").mkdir()
+            asked = []
+            for number, task in enumerate(tasks):
+                (folder / "tasks" / f"{number}.json").write_text(json.dumps({**task, "out": f"/work/{number}"}))
+                asked.append(f"/in/tasks/{number}.json")
             work = folder / "work"
             work.mkdir()
-            command = ("env", "PYTHONPATH=/in/lib", "python", "-m", "springtide.trainers.main", "/in/task.json")
-            everything = {**inputs, "task.json": folder / "task.json", "lib": folder / "lib"}
+            command = ("env", "PYTHONPATH=/in/lib", "python", "-m", "springtide.trainers.main", *asked)
+            everything = {**inputs, "tasks": folder / "tasks", "lib": folder / "lib"}
             cell = Cell(environment, command, work, everything, requirements)
             try:
                 ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=threading.Event())
-                self._check(ended, work, str(task["mode"]))
-                yield Done(_read(work, "result.json", str(task["mode"])), work, self.limits.disk)
+                yield [self._done(ended, work, str(number), str(task["mode"])) for number, task in enumerate(tasks)]
             finally:
                 remove(work)
 
     def _hear(self, line: str) -> None:
-        mark, _, report = line.partition(MARK)
-        if mark or not report:
-            self.told("log", {"level": "info", "line": line[:2000]})
+        words, _, report = line.partition(MARK)
+        if words.strip():
+            self.told("log", {"level": "info", "line": words.rstrip()[:LONGEST]})
+        if not report:
             return
         try:
             told = msgspec.json.decode(report.encode(errors="replace"), type=dict[str, Any])
         except msgspec.DecodeError:
-            told = {"line": line[:2000]}
+            told = {"line": report[:LONGEST]}
         self.told("report", told)
 
-    def _check(self, ended: Ended, work: Path, mode: str) -> None:
-        """Say why nothing came of it."""
-        if ended.reason == "finished":
-            return
+    def _done(self, ended: Ended, work: Path, folder: str, mode: str) -> Done:
+        """What came of one task, or who is at fault that nothing did."""
         where = f"the sandbox, {mode}"
-        if ended.reason != "failed":
+        if ended.reason not in ("finished", "failed"):
             raise ComputeFailed(
                 f"it was stopped: {ended.reason} ({self._limit(ended)})",
                 where=where,
                 do="let it use less, or raise the limit in section [sandbox]",
             )
-        if (work / "out" / "error.json").exists():
-            error = _read(work, "error.json", mode)
-            raise ModelRefused(str(error["what"]), where=f"{where}: {error['where']}", do=str(error["do"]))
+        done = Done(mode, folder, work, self.limits.disk)
+        if done.has("result.json"):
+            return done
+        if done.has("error.json"):
+            error = _read(work, f"{folder}/error.json", mode)
+            said = {key: str(error.get(key, "not told"))[:2000] for key in ("what", "where", "do")}
+            return replace(done, refused=ModelRefused(said["what"], where=f"{where}: {said['where']}", do=said["do"]))
+        if ended.reason == "failed" and folder != "0":
+            return replace(done, refused=ModelRefused("a task before it failed", where=where, do="see there"))
         last = "; ".join(ended.tail.strip().splitlines()[-3:])[-500:]
         raise ComputeFailed(
             f"it ended with code {ended.code} and left no word: {last or 'nothing printed'}",
@@ -129,12 +162,12 @@ class Bench:
         }.get(ended.reason, f"after {ended.seconds:.0f} s")
 
 
-def _read(work: Path, name: str, mode: str) -> dict[str, Any]:
+def _read(work: Path, path: str, mode: str) -> dict[str, Any]:
     """A JSON file that the cell left."""
-    text = collect(work, [f"out/{name}"], MOST_RESULT)[f"out/{name}"].read_bytes()
+    text = collect(work, [path], MOST_RESULT)[path].read_bytes()
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
         raise ModelRefused(
-            f"{name} is no JSON object: {error}", where=f"the sandbox, {mode}", do="do not write it yourself"
+            f"{path} is no JSON object: {error}", where=f"the sandbox, {mode}", do="do not write it yourself"
         ) from error

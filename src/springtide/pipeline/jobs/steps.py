@@ -41,6 +41,13 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "TASK", "JobSteps"]
 
 STEPS = ("check", "train", "predict", "judge", "export", "publish", "deliver")
+FORMAT_OF = {
+    "tensorflow": "keras",
+    "pytorch": "pt2",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+    "scikit-learn": "skops",
+}
 TASK = "table"  # in the manifests of what jobs have made
 
 
@@ -133,13 +140,14 @@ class JobSteps:
         return path
 
     @cached_property
-    def _champion_bundle(self) -> Path | None:
-        """The folder of the champion's files, where it is one that can be gone on with."""
-        if self._champion is None:
+    def _champion_files(self) -> tuple[Path, Path] | None:
+        """The champion's model and its preprocessing, where a job has made it."""
+        if self._champion is None or self._champion.manifest.task != TASK:
             return None
         folder = self.folder / "champion"
         folder.mkdir(exist_ok=True)
-        return self.registry.fetch(self._champion, folder)
+        self.registry.fetch(self._champion, folder)
+        return folder / str(self._champion.manifest.recipe["model"]), folder / PREPROCESSING
 
     @property
     def _trained_name(self) -> str:
@@ -190,12 +198,12 @@ class JobSteps:
             return False
         return asked.framework in (None, champion.manifest.recipe.get("framework"))
 
-    def _task(self, mode: str, **more: Any) -> dict[str, Any]:
+    def _task(self, mode: str, part: str, **more: Any) -> dict[str, Any]:
         params, table = self.job.params, self._table
         told = {
             "mode": mode,
             "task": table.question,
-            "data": "/in/rows.parquet",
+            "data": f"/in/{part}.parquet",
             "columns": [asdict(column) for column in table.columns],
             "target": table.target,
             "time": table.time,
@@ -214,106 +222,136 @@ class JobSteps:
         return path
 
     def _train(self, result: dict[str, Any]) -> None:
+        """The training; with it, where nothing but our own code runs, what the new model answers, and its graph."""
         environment = str(self.results["check"]["environment"])
-        inputs: dict[str, Path] = {"rows.parquet": self._rows("training")}
+        inputs: dict[str, Path] = {"training.parquet": self._rows("training")}
         more: dict[str, Any] = {}
         if self._given is not None:
-            inputs[f"given{_ending(self._given.name)}"] = self._given
-            more["model"] = f"/in/given{_ending(self._given.name)}"
+            more["model"] = _put(inputs, "given", self._given)
         elif self._starts_from_champion():
-            assert self._champion is not None
-            assert self._champion_bundle is not None
-            file = str(self._champion.manifest.recipe["model"])
-            inputs |= {file: self._champion_bundle / file, PREPROCESSING: self._champion_bundle / PREPROCESSING}
-            more |= {"model": f"/in/{file}", "preprocessing": f"/in/{PREPROCESSING}"}
+            assert self._champion_files is not None
+            more["model"] = _put(inputs, "champion", self._champion_files[0])
+            more["preprocessing"] = _put(inputs, "champions", self._champion_files[1])
         else:
-            more["framework"] = self.job.params.framework or ("lightgbm" if "script" not in self.job.files else None)
+            more["framework"] = self.job.params.framework or "lightgbm"
         if "script" in self.job.files:
-            script = self.folder / "train.py"
-            script.write_bytes(self._sent("script"))
-            inputs["train.py"] = script
-            more |= {"script": "/in/train.py", "framework": self.job.params.framework}
-        with self.bench().do(environment, self._task("train", **more), inputs, requirements=self._requirements) as done:
-            self._keep(done, str(done.result["model"]))
-            if (done.work / "out" / PREPROCESSING).exists():
-                self._keep(done, PREPROCESSING)
-            result.update(done.result)
+            more |= {"script": _put(inputs, "train", self._script), "framework": self.job.params.framework}
+        tasks = [self._task("train", "training", **more)]
+        if self._is_ours:
+            inputs["judging.parquet"] = self._rows("judging")
+            after = {"model": f"/work/0/model{self._suffix}", "preprocessing": f"/work/0/{PREPROCESSING}"}
+            tasks += [self._task("predict", "judging", **after), self._task("convert", "training", **after)]
+        with self.bench().do(environment, tasks, inputs, requirements=self._requirements) as done:
+            self._keep(done[0], str(done[0].result["model"]))
+            if done[0].has(PREPROCESSING):
+                self._keep(done[0], PREPROCESSING)
+            if self._is_ours:
+                self._keep_answers("new", done[1])
+                self._keep_graph(done[2])
+            result.update(done[0].result)
         if self._starts_from_champion():
             result["start"] = self._champion.name  # type: ignore[union-attr] # it starts from it
+
+    @cached_property
+    def _is_ours(self) -> bool:
+        """Whether no code but ours runs in the training: then it may answer the judging rows as well."""
+        given = None if self._given is None else recognise(self._given)
+        return "script" not in self.job.files and (given is None or not (given.pickled or given.name == "bundle"))
+
+    @property
+    def _suffix(self) -> str:
+        """How the file of the new model will end."""
+        if self._given is not None:
+            return recognise(self._given).suffix
+        if self._starts_from_champion():
+            return Path(str(self._champion.manifest.recipe["model"])).suffix  # type: ignore[union-attr] # it is there
+        return FORMATS[FORMAT_OF[self.job.params.framework or "lightgbm"]].suffix
 
     def _keep(self, done: Done, name: str) -> None:
         if "/" in name or name.startswith("."):
             raise ModelRefused(f"{name!r} is no name of an output", where="step train", do="name a file in out_path")
         self.files.put(f"out/{name}", done.file(name))
 
+    def _keep_answers(self, name: str, done: Done) -> None:
+        answers = read_answers(
+            _arrays(done.file("predictions.npz")), self._table, self._parts.judging.height, of=f"the {name} model"
+        )
+        file = io.BytesIO()
+        np.save(file, answers, allow_pickle=False)
+        self.files.put(f"answers/{name}.npy", file.getvalue())
+
+    def _keep_graph(self, done: Done) -> None:
+        """Keep the graph, or why there is none."""
+        try:
+            told = {key: done.result[key] for key in ("parity", "checked_rows", "width")} | {"onnx": "model.onnx"}
+            for name in ("model.onnx", "probe.npz"):
+                self._keep(done, name)
+        except ModelRefused as refused:
+            told = {"onnx": None, "why": refused.what}
+        self.files.put("graph.json", msgspec.json.encode(told))
+
+    @cached_property
+    def _script(self) -> Path:
+        path = self.folder / "train.py"
+        path.write_bytes(self._sent("script"))
+        return path
+
     @property
     def _requirements(self) -> str | None:
         return self._sent("requirements").decode() if "requirements" in self.job.files else None
 
-    def _predict(self, result: dict[str, Any]) -> None:
-        """The new model, the given one and the champion on the rows that judge, which none of them sees with a target."""
-        new = self.folder / self._trained_name
-        new.write_bytes(self._trained)
+    @cached_property
+    def _new(self) -> tuple[Path, Path | None]:
+        """The new model and its preprocessing, as files."""
+        folder = self.folder / "new"
+        folder.mkdir(exist_ok=True)
+        model = folder / self._trained_name
+        model.write_bytes(self._trained)
         preprocessing = self.files.get(f"out/{PREPROCESSING}")
-        own = self.folder / PREPROCESSING
-        if preprocessing is not None:
-            own.write_bytes(preprocessing)
-        by_script = self.results["train"].get("predicted_by") == "script"
-        self._answer("new", new, own if preprocessing is not None else None, result, script=by_script)
-        if self._given is not None:
-            self._answer("given", self._given, None, result, script=by_script, may_fail=True)
-        if self._champion is not None:
-            assert self._champion_bundle is not None
-            file = str(self._champion.manifest.recipe["model"])
-            beside = self._champion_bundle / PREPROCESSING
-            self._answer(
-                "champion", self._champion_bundle / file, beside if beside.exists() else None, result, may_fail=True
-            )
+        if preprocessing is None:
+            return model, None
+        (folder / PREPROCESSING).write_bytes(preprocessing)
+        return model, folder / PREPROCESSING
 
-    def _answer(
-        self,
-        name: str,
-        model: Path,
-        preprocessing: Path | None,
-        result: dict[str, Any],
-        *,
-        script: bool = False,
-        may_fail: bool = False,
-    ) -> None:
-        """Answers of one model, kept as a file; a rival that cannot answer is left out and said."""
+    def _predict(self, result: dict[str, Any]) -> None:
+        """The new model, the given one and the champion on the rows that judge, which none of them sees with a target.
+
+        A rival that cannot answer is left out, and that is said.
+        """
+        by_script = self.results["train"].get("predicted_by") == "script"
+        if self.files.get("answers/new.npy") is None:
+            self._answer("new", *self._new, by_script=by_script)
+        rivals = {"given": (self._given, None), "champion": self._champion_files or (None, None)}
+        for name, (model, preprocessing) in rivals.items():
+            if model is None:
+                continue
+            try:
+                self._answer(name, model, preprocessing, by_script=by_script and name == "given")
+                result[name] = "judged"
+            except ModelRefused as refused:
+                result[name] = f"left out: {refused.what}"
+        result["new"] = "judged"
+
+    def _answer(self, name: str, model: Path, preprocessing: Path | None, *, by_script: bool) -> None:
         form = recognise(model)
         environment = str(self.results["check"]["environment"]) if form.name == "bundle" else form.environment
-        inputs = {"rows.parquet": self._rows("judging"), f"model{_ending(model.name)}": model}
-        more: dict[str, Any] = {"model": f"/in/model{_ending(model.name)}"}
+        inputs = {"judging.parquet": self._rows("judging")}
+        more = {"model": _put(inputs, "model", model)}
         if preprocessing is not None:
-            inputs[PREPROCESSING] = preprocessing
-            more["preprocessing"] = f"/in/{PREPROCESSING}"
-        requirements = None
-        if script:
-            path = self.folder / "train.py"
-            path.write_bytes(self._sent("script"))
-            inputs["train.py"] = path
-            more["script"] = "/in/train.py"
-            requirements = self._requirements
-        try:
-            with self.bench().do(environment, self._task("predict", **more), inputs, requirements=requirements) as done:
-                data = done.file("predictions.npz")
-            answers = read_answers(_arrays(data), self._table, self._parts.judging.height, of=f"the {name} model")
-        except ModelRefused as refused:
-            if not may_fail:
-                raise
-            result[name] = {"left_out": f"{refused.what}"}
-            return
-        file = io.BytesIO()
-        np.save(file, answers, allow_pickle=False)
-        self.files.put(f"answers/{name}.npy", file.getvalue())
-        result[name] = {"rows": len(answers)}
+            more["preprocessing"] = _put(inputs, "preprocessing", preprocessing)
+        if by_script:
+            more["script"] = _put(inputs, "train", self._script)
+        task = self._task("predict", "judging", **more)
+        with self.bench().do(environment, [task], inputs, requirements=self._requirements if by_script else None) as (
+            done,
+        ):
+            self._keep_answers(name, done)
 
     def _judge(self, result: dict[str, Any]) -> Verdict:
         """The gate, with the target that never entered the sandbox."""
         params, found = self.job.params, {}
         for name in ("new", "given", "champion"):
-            if "rows" in self.results["predict"].get(name, {}):
+            if self.results["predict"].get(name) == "judged":
                 answers = np.load(io.BytesIO(self._sent(f"answers/{name}.npy")), allow_pickle=False)
                 found[name] = measure(answers, self._table, self._parts)
         rivals = dict(baselines(self._table, self._parts))
@@ -339,29 +377,19 @@ class JobSteps:
 
     def _export(self, result: dict[str, Any]) -> None:
         """An ONNX graph with the same answers, where there is a converter."""
-        form = FORMATS[str(self.results["train"]["format"])]
         if self.results["train"].get("predicted_by") == "script":
-            result["onnx"] = None
-            result["why"] = "the model answers through the script's own predict"
+            result.update(onnx=None, why="the model answers through the script's own predict")
             return
-        model = self.folder / self._trained_name
-        model.write_bytes(self._trained)
-        inputs = {"rows.parquet": self._rows("training"), f"model{_ending(model.name)}": model}
-        more: dict[str, Any] = {"model": f"/in/model{_ending(model.name)}"}
-        if (preprocessing := self.files.get(f"out/{PREPROCESSING}")) is not None:
-            beside = self.folder / PREPROCESSING
-            beside.write_bytes(preprocessing)
-            inputs[PREPROCESSING] = beside
-            more["preprocessing"] = f"/in/{PREPROCESSING}"
-        try:
-            with self.bench().do(form.environment, self._task("convert", **more), inputs) as done:
-                for name in ("model.onnx", "probe.npz"):
-                    self.files.put(f"out/{name}", done.file(name))
-                result.update(
-                    onnx="model.onnx", **{key: done.result[key] for key in ("parity", "checked_rows", "width")}
-                )
-        except ModelRefused as refused:
-            result.update(onnx=None, why=refused.what)
+        if self.files.get("graph.json") is None:
+            model, preprocessing = self._new
+            inputs = {"training.parquet": self._rows("training")}
+            more = {"model": _put(inputs, "model", model)}
+            if preprocessing is not None:
+                more["preprocessing"] = _put(inputs, "preprocessing", preprocessing)
+            environment = FORMATS[str(self.results["train"]["format"])].environment
+            with self.bench().do(environment, [self._task("convert", "training", **more)], inputs) as (done,):
+                self._keep_graph(done)
+        result.update(msgspec.json.decode(self._sent("graph.json")))
 
     def _publish(self, result: dict[str, Any], now: Callable[[], datetime]) -> None:
         verdict = self._verdict
@@ -433,9 +461,10 @@ def _utc(moment: Any) -> datetime:
     return found
 
 
-def _ending(name: str) -> str:
-    """All that follows the first dot of a name that may be long: ``.pt2``, ``.keras``."""
-    return Path(name).suffix
+def _put(inputs: dict[str, Path], name: str, path: Path) -> str:
+    """Add a file to what a cell sees; where it sees it."""
+    inputs[f"{name}{path.suffix}"] = path
+    return f"/in/{name}{path.suffix}"
 
 
 def _arrays(data: bytes) -> dict[str, Any]:

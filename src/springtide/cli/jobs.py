@@ -1,0 +1,185 @@
+"""``springtide jobs``: send data, get the retrained model back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from springtide.app import jobs
+from springtide.app.queue import anyone_works, cancel, follow
+from springtide.cli.following import line_of
+from springtide.cli.opening import open_config
+from springtide.cli.saying import json_option, print_json, print_table, short_time, stderr
+from springtide.domain.errors import BadRows, NotFound
+
+if TYPE_CHECKING:
+    from springtide.app.home import Home
+
+__all__ = ["command"]
+
+EXAMPLES = {"tensorflow": "tensorflow", "pytorch": "pytorch", "boosting": "boosting", "scikit-learn": "scikit_learn"}
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.group("jobs")
+def command() -> None:
+    """Send data, perhaps a model and a script; get the retrained model back."""
+
+
+@command.command("submit")
+@click.argument("data", type=FILE)
+@click.option("--target", help="The column to predict.")
+@click.option("--name", help="The model that the result becomes a version of.")
+@click.option("--framework", help="tensorflow, pytorch, lightgbm, xgboost or scikit-learn.")
+@click.option("--time", help="The column that orders the rows.")
+@click.option("--budget", type=float, help="Most seconds of the training.")
+@click.option("--model", type=FILE, help="A model to go on from, and to beat.")
+@click.option("--script", type=FILE, help="A train.py of your own (`springtide jobs new`).")
+@click.option("--requirements", type=FILE, help="Packages that the script wants besides.")
+@click.option("--params", default="{}", help="Everything else, as JSON (docs/jobs.md).")
+@click.option("--key", help="Sent again under the same key it is the same job.")
+@click.option("--follow", "followed", is_flag=True, help="Wait, and print what it tells.")
+@json_option
+@click.pass_obj
+def submit(config: Path, /, *, data: Path, followed: bool, as_json: bool, key: str | None, **asked: Any) -> None:
+    """Have a model retrained with DATA (CSV, Excel or Parquet)."""
+    files = {"data": data, **{role: asked.pop(role) for role in ("model", "script", "requirements")}}
+    home = open_config(config)
+    params = _params(asked)
+    sent = {role: jobs.Sent(path.name, path.read_bytes()) for role, path in files.items() if path is not None}
+    job = jobs.submit_job(home, params, sent, key=key)
+    if not anyone_works(home):
+        stderr().print("no worker lives: start one with `springtide worker` or `springtide up`")
+    if followed:
+        _follow(home, job.id)
+    _print(home, job.id, as_json=as_json)
+
+
+def _params(asked: dict[str, Any]) -> Any:
+    """Options and JSON as one; what is said as an option goes first."""
+    try:
+        told = json.loads(asked.pop("params"))
+    except ValueError as error:
+        raise BadRows(
+            f"--params is no JSON: {error}", where="springtide jobs submit", do='write {"seed": 1}'
+        ) from error
+    told |= {name: value for name, value in asked.items() if value is not None and name != "budget"}
+    if asked["budget"] is not None:
+        told["budget_s"] = asked["budget"]
+    return jobs.read_params(json.dumps(told))
+
+
+@command.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(min=1), help="How many.")
+@json_option
+@click.pass_obj
+def list_command(config: Path, *, limit: int, as_json: bool) -> None:
+    """The newest jobs."""
+    found = jobs.list_jobs(open_config(config), limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (one["id"], one["state"], one["model"], short_time(one["created"]), one["files"]["data"], _outcome(one))
+        for one in found
+    ]
+    print_table("jobs", ("job", "state", "model", "sent", "data", "outcome"), rows)
+
+
+@command.command("status")
+@click.argument("job")
+@click.option("--follow", "followed", is_flag=True, help="Wait, and print what it tells.")
+@json_option
+@click.pass_obj
+def status(config: Path, job: str, *, followed: bool, as_json: bool) -> None:
+    """How far JOB has come, and what came of it."""
+    home = open_config(config)
+    home.registry.job(job)  # refuses an id that nobody knows
+    if followed:
+        _follow(home, job)
+    _print(home, job, as_json=as_json)
+
+
+@command.command("logs")
+@click.argument("job")
+@click.pass_obj
+def logs(config: Path, job: str) -> None:
+    """What was printed while JOB was done."""
+    for line in jobs.log_of(open_config(config), job):
+        click.echo(line)
+
+
+@command.command("download")
+@click.argument("job")
+@click.option("--file", help="One file of it: model.onnx; all of them as a zip when not given.")
+@click.option("--to", type=click.Path(path_type=Path), help="Where to.")
+@click.pass_obj
+def download(config: Path, job: str, *, file: str | None, to: Path | None) -> None:
+    """Fetch the model that JOB has made."""
+    name, content = jobs.model_file(open_config(config), job, file)
+    path = to / name if to is not None and to.is_dir() else to or Path(name)
+    path.write_bytes(content)
+    click.echo(f"wrote {path}, {len(content):,} bytes")
+
+
+@command.command("cancel")
+@click.argument("job")
+@click.pass_obj
+def cancel_command(config: Path, job: str) -> None:
+    """Stop JOB."""
+    home = open_config(config)
+    run = cancel(home, home.registry.job(job).id, by="the command line")
+    click.echo(f"job {run.id} is {run.state}{'' if run.ended else ', and told to stop'}")
+
+
+@command.command("new")
+@click.argument("framework", type=click.Choice(list(EXAMPLES)))
+@click.option("--to", default=Path("train.py"), show_default=True, type=click.Path(path_type=Path))
+def new(framework: str, *, to: Path) -> None:
+    """Write a commented train.py for FRAMEWORK."""
+    from springtide.trainers import examples  # noqa: PLC0415 # only here
+
+    if to.exists():
+        raise NotFound(f"{to} is there already", where=str(to), do="name another file with --to")
+    to.write_text(
+        (Path(examples.__file__).parent / f"{EXAMPLES[framework]}.py").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    click.echo(f"wrote {to}; next: springtide jobs submit DATA.csv --target COLUMN --script {to}")
+
+
+def _follow(home: Home, job: str) -> None:
+    for event in follow(home, job):
+        stderr().print(line_of(event), markup=False)
+
+
+def _print(home: Home, job: str, *, as_json: bool) -> None:
+    told = jobs.find_job(home, job)
+    if as_json:
+        click.echo(msgspec.json.encode(told).decode())
+        return
+    seconds = ", ".join(
+        f"{step['name']} {step['seconds']:.1f}" for step in told["steps"] if step["seconds"] is not None
+    )
+    click.echo(
+        f"job {told['id']} of model {told['model']} is {told['state']}{f'; seconds: {seconds}' if seconds else ''}"
+    )
+    if told.get("metrics"):
+        names = list(told["metrics"]["challenger"])
+        rows = [
+            (who, *(f"{figures.get(name, float('nan')):.4g}" for name in names))
+            for who, figures in told["metrics"].items()
+        ]
+        print_table("on rows that none of them has seen with its target", ("", *names), rows, numbers=names)
+    if outcome := _outcome(told):
+        click.secho(outcome, bold=True)
+
+
+def _outcome(told: dict[str, Any]) -> str:
+    if told["failure"] is not None:
+        failure = told["failure"]
+        return f"{failure['what']} ({failure['where']}): {failure['do']}"
+    return str(told.get("verdict", ""))
