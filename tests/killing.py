@@ -20,6 +20,7 @@ from springtide.domain.rows import KEY
 from springtide.pipeline.steps import STEPS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from springtide.domain.run import Run
@@ -160,10 +161,20 @@ def check(home: Home, runs: list[Run], *, rows: int) -> dict[str, int]:
     return counts
 
 
-def kill_many(home: Home, workers: Workers, models: list[str], *, kills: int, seed: int) -> list[str]:
-    """Ask for run after run and kill at every step in turn and at random moments of the training; the runs' ids."""
+MOMENTS: tuple[tuple[str, float | None], ...] = (*((step, 0.0) for step in STEPS), *((("train", None),) * 6))
+
+
+def kill_many(
+    home: Home,
+    workers: Workers,
+    models: list[str],
+    *,
+    kills: int,
+    seed: int,
+    moments: Sequence[tuple[str, float | None]] = MOMENTS,
+) -> list[str]:
+    """Ask for run after run and kill so many seconds after steps have begun, in turn (None: at random); the runs' ids."""
     chance, asked = random.Random(seed), []
-    moments = [(step, 0.0) for step in STEPS] + [("train", None)] * 6
     place = 0
     while sum(workers.kills.values()) < kills:
         model = models[place % len(models)]

@@ -51,7 +51,8 @@ class Executor:
         try:
             if question["ask"] == "drift":
                 home = open_home(read_settings(self._config))
-                return {"reasons": list(find_drift(home, question["model"], tasks=self._tasks).reasons)}
+                report = find_drift(home, question["model"], tasks=self._tasks)
+                return {"reasons": list(report.reasons), "skill_lost": report.loss is not None and report.loss.drifted}
             if question["run"] != self._run:
                 self._open(question["run"])
             if question["ask"] == "begin":
