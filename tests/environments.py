@@ -33,7 +33,7 @@ class Environment:
 
     def task(self, name: str, **keys: Any) -> Path:
         """Write a task.json; its results go to the folder `name`."""
-        path = self.folder / f"{name}.json"
+        path = self.folder / f"{name}.task.json"
         path.write_text(json.dumps({"out": str(self.folder / name), "seed": 1, "budget_s": 60, **keys}, default=str))
         return path
 
@@ -90,7 +90,9 @@ def _build(name: str) -> Path:
     place, pins = FOLDER / name, ROOT / "src" / "springtide" / "sandbox" / "images" / name / "requirements.txt"
     half = place.with_name(f".{name}.making")
     made = [
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(half)], capture_output=True, text=True, check=False),
+        subprocess.run(
+            [sys.executable, "-m", "venv", "--clear", str(half)], capture_output=True, text=True, check=False
+        ),
         subprocess.run(
             [str(half / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(pins)],
             capture_output=True,

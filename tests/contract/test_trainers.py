@@ -8,11 +8,11 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+from tests.environments import Environment, find_environment
 
 from springtide.trainers.preprocessing import read_preprocessing
 from springtide.trainers.table import arrays_of
 from springtide.trainers.task import Column
-from tests.environments import Environment, find_environment
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ COLUMNS = [
     {"name": "wind", "kind": "number"},
 ]
 TARGETS = {"regression": "level", "multiclass": "grade"}
+QUICK = {"epochs": 25, "patience": 5, "learning_rate": 0.01}  # for networks
 TABLE: dict[str, Any] = {"columns": COLUMNS, "time": "day"}
 
 
@@ -69,7 +70,8 @@ class Story:
         cell.run([task for question in TARGETS for task in self.tasks(question)])
 
     def tasks(self, question: str) -> list[Path]:
-        common = {**TABLE, "task": question, "target": TARGETS[question]}
+        params = QUICK if self.framework in ("pytorch", "tensorflow") else {}
+        common = {**TABLE, "task": question, "target": TARGETS[question], "params": params}
         early, middle, later = (self.cell.folder / f"{name}.parquet" for name in ("early", "middle", "later"))
         first, second = self.given(question, "first"), self.given(question, "second")
         return [

@@ -3,7 +3,7 @@
 A script has one function, ``train(data, model_path, out_path, params, report)``:
 
 data
-    The training rows as a pandas DataFrame with the target, in the order of time.
+    The training rows as a pandas DataFrame with the target (classes as text), in the order of time.
 model_path
     The model to go on from (a Path), or None.
 out_path

@@ -9,7 +9,8 @@ from typing import Any
 
 __all__ = ["MARK", "read_line", "report", "tell"]
 
-MARK = "\x1e"  # the record separator of ASCII; a line without it is log
+# The record separator of ASCII; a line without it is log. Split lines at "\n" alone: str.splitlines also splits here.
+MARK = "\x1e"
 _MOST_VALUES = 32  # of one report
 _MOST_TEXT = 200  # characters of a name or a text
 

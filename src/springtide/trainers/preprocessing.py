@@ -136,9 +136,23 @@ class Preprocessing:
         return tuple(part.name for part in self.parts)
 
     def matrix(self, arrays: Arrays) -> NDArray[np.float32]:
-        """Return the model's input, (n, width) float32."""
+        """Return the model's input, (n, width) float32.
+
+        Raises
+        ------
+        Refusal
+            If a value is too large for it.
+        """
         columns = [column for part in self.parts for column in part.columns(arrays[part.name])]
-        return np.column_stack(columns).astype(np.float32)
+        with np.errstate(over="ignore"):  # it is told below
+            matrix = np.column_stack(columns).astype(np.float32)
+        if np.isinf(matrix).any():
+            raise Refusal(
+                f"{int(np.isinf(matrix).sum())} values are too large for float32",
+                where=f"the columns {', '.join(self.features[:8])}",
+                do="leave these rows out, or give the column in a larger unit",
+            )
+        return matrix
 
     def kinds(self) -> tuple[tuple[str, str], ...]:
         """Name and kind of each column that it reads."""

@@ -13,7 +13,7 @@ from springtide.trainers.formats import FORMATS, PREPROCESSING, recognise
 from springtide.trainers.given import Given, open_given
 from springtide.trainers.prediction import load_given
 from springtide.trainers.scripts import load_script
-from springtide.trainers.table import arrays_of, in_order, read_rows, read_target
+from springtide.trainers.table import arrays_of, in_order, label, read_rows, read_target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,6 +53,8 @@ def train_by_script(task: Task) -> dict[str, Any]:
     folder.mkdir()
     tell("phase", name="script", rows=len(rows), start="given" if given else "scratch")
     table = rows[[*task.features, task.target]]
+    if classes:
+        table = table.assign(**{task.target: table[task.target].map(label)})
     script.call(script.train, table, given.path if given else None, folder, _params(task, classes), report)
     file = _take(folder, task.out)
     form = recognise(file)

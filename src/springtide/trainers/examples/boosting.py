@@ -25,7 +25,7 @@ def train(
     features = data[params["features"]].to_numpy(np.float32)  # (rows, features), in the order of time
     target = data[params["target"]]
     if params["classes"]:  # their places, as the probabilities have them
-        target = target.astype(str).map({name: place for place, name in enumerate(params["classes"])})
+        target = target.map({name: place for place, name in enumerate(params["classes"])})
     first = int(0.85 * len(data))  # the rows after it choose the number of rounds
     training = lightgbm.Dataset(features[:first], target[:first])
     validation = training.create_valid(features[first:], target[first:])

@@ -33,8 +33,7 @@ def train(
     pipeline = make_pipeline(
         columns, learner(max_iter=params.whole("rounds", 200, low=1), early_stopping=True, random_state=params["seed"])
     )
-    target = data[params["target"]]
-    pipeline.fit(data[params["features"]], target.astype(str) if params["classes"] else target)
+    pipeline.fit(data[params["features"]], data[params["target"]])
     report(phase="fitted", rounds=int(pipeline[-1].n_iter_))
     skops.io.dump(pipeline, out_path / "model.skops")
 

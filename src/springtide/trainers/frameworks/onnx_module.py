@@ -45,9 +45,8 @@ def _flatten(x: Tensor, /, *, attributes: Attributes) -> Tensor:
 
 
 def _reshape(x: Tensor, shape: Tensor, /, *, attributes: Attributes) -> Tensor:
-    if attributes.get("allowzero"):
-        raise NotImplementedError("Reshape with allowzero")
-    return x.reshape([x.shape[at] if size == 0 else int(size) for at, size in enumerate(shape)])
+    kept = not attributes.get("allowzero")  # whether a 0 stands for the size that there is
+    return x.reshape([x.shape[at] if size == 0 and kept else int(size) for at, size in enumerate(shape)])
 
 
 # What each operator of a graph of dense layers computes. Source: https://onnx.ai/onnx/operators/
@@ -144,7 +143,10 @@ def learner_of(graph: OnnxGraph, training: Rows, validation: Rows, brief: Brief)
     """
     network = OnnxNetwork(graph)
     probe = training.inputs[:_PROBED]
-    difference = relative_difference(network.answer(probe), graph.answer(probe))
+    try:
+        difference = relative_difference(network.answer(probe), graph.answer(probe))
+    except (ArithmeticError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError) as error:
+        raise _not_trained(graph, f"{type(error).__name__}: {error!s:.200}") from error
     if not difference <= TOLERANCE:
         raise _not_trained(graph, f"as a PyTorch module it answers otherwise, by {difference:.1e}, relative")
     return OnnxLearner(network, training, validation, brief)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import joblib
 import numpy as np
 import pandas as pd
 import skops.io
-from sklearn.base import clone, is_classifier, is_regressor
+from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from springtide.sdk import Refusal
@@ -20,6 +21,7 @@ from springtide.trainers.frameworks.batches import shuffled
 from springtide.trainers.table import label
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -64,13 +66,16 @@ class SklearnEstimator:
     def answer(self, inputs: NDArray[np.float32]) -> NDArray[Any]:
         """Its numbers for (n, width) inputs."""
         rows = self.rows(inputs)
-        if is_classifier(self.estimator):
-            return np.asarray(self.estimator.predict_proba(rows))
-        return np.asarray(self.estimator.predict(rows))
+        with _its_failures():
+            return np.asarray(
+                self.estimator.predict_proba(rows) if is_classifier(self.estimator) else self.estimator.predict(rows)
+            )
 
-    def rows(self, inputs: NDArray[np.float32]) -> NDArray[np.float32] | pd.DataFrame:
-        """Give the inputs the names that the estimator knows them by."""
-        return inputs if self.names is None else pd.DataFrame(inputs, columns=list(self.names), copy=False)
+    def rows(self, inputs: NDArray[np.float32]) -> NDArray[Any] | pd.DataFrame:
+        """Give the inputs the names and the precision that the estimator knows."""
+        weights = getattr(self.estimator, "coef_", None)  # a linear model goes on only in the precision it began with
+        table = inputs.astype(np.float64 if weights is None else weights.dtype)
+        return table if self.names is None else pd.DataFrame(table, columns=list(self.names), copy=False)
 
     def learner(self, training: Rows, validation: Rows, brief: Brief) -> Learner:
         """Fit a new one; go on with a given one by partial fits where it has them, else refit it."""
@@ -135,6 +140,10 @@ class ShrinkageLearner(_Learner):
         """Fit with the next strength."""
         strength = next(self.strengths, _STRENGTHS[-1])
         setting = {"C": 1 / strength} if self.brief.classes else {"alpha": strength}
+        if self.brief.classes > len(np.unique(self.target)):
+            raise Refusal(
+                "a class is only in the latest rows", where="the training rows", do="send older rows of each class"
+            )
         self.model.estimator.set_params(**setting).fit(self.training.inputs.astype(np.float64), self.target)
         self.model.fitted = True
 
@@ -152,7 +161,8 @@ class PartialLearner(_Learner):
         """One pass over the training part."""
         for places in shuffled(len(self.training), _BATCH, self.random):
             rows = self.model.rows(self.training.inputs[places])
-            self.model.estimator.partial_fit(rows, self.target[places])
+            with _its_failures():
+                self.model.estimator.partial_fit(rows, self.target[places])
             if deadline.passed:
                 break
 
@@ -164,7 +174,22 @@ class RefitLearner(_Learner):
 
     def epoch(self, deadline: Deadline) -> None:  # a fit cannot be stopped
         """Fit a fresh copy."""
-        self.model.estimator = clone(self.model.estimator).fit(self.model.rows(self.training.inputs), self.target)
+        rows = self.model.rows(self.training.inputs)
+        with _its_failures():
+            self.model.estimator = clone(self.model.estimator).fit(rows, self.target)
+
+
+@contextmanager
+def _its_failures() -> Iterator[None]:
+    """What an estimator says against the rows is for whoever sent both."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise Refusal(
+            f"the estimator cannot take the rows: {error!s:.300}",
+            where="the model",
+            do="send rows as it was trained on, without gaps if it knows none, or train from scratch",
+        ) from error
 
 
 def build(training: Rows, brief: Brief) -> SklearnEstimator:  # it is shaped by its first fit
@@ -191,7 +216,9 @@ def load(path: Path, form: Format) -> SklearnEstimator:
             where=path.name,
             do="save it with the scikit-learn of this environment, as skops or joblib",
         ) from error
-    if not (is_regressor(estimator) or (is_classifier(estimator) and hasattr(estimator, "predict_proba"))):
+    if not isinstance(estimator, BaseEstimator) or not (
+        is_regressor(estimator) or (is_classifier(estimator) and hasattr(estimator, "predict_proba"))
+    ):
         raise Refusal(
             f"{type(estimator).__name__} is no regressor, and no classifier with predict_proba",
             where=path.name,
