@@ -4,12 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check install install-dev clean
+.PHONY: demo test check install install-dev system clean
 
 demo: install ## the whole loop on a simulated exchange: no keys, no services
 	$(BIN)/springtide demo
 
-test: check ## every check and every suite, warnings as errors
+test: check system ## every check and every suite, warnings as errors
 	$(BIN)/python -m pytest
 
 check: install-dev ## format, lint, types, import contracts
@@ -17,6 +17,11 @@ check: install-dev ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+system: ## what is no Python package and some tests need; where it cannot be had they say so
+	@command -v bwrap > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	 && apt-get update -qq && apt-get install --yes -qq bubblewrap libgomp1; } \
+	 || echo "bubblewrap is not there and cannot be installed: the tests of the sandbox will be skipped"
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
