@@ -4,12 +4,12 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test prove check install install-dev clean
+.PHONY: demo test prove check install install-dev system clean
 
 demo: install ## the whole loop on a simulated exchange: no keys, no services
 	$(BIN)/springtide demo
 
-test: check ## every check and every suite, warnings as errors
+test: check system ## every check and every suite, warnings as errors
 	$(BIN)/python -m pytest
 
 prove: install-dev ## the slow proofs: a hundred kills, a database that goes away, three workers on PostgreSQL and S3, latency (40 minutes)
@@ -24,6 +24,11 @@ check: install-dev ## format, lint, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+system: ## what is no Python package and some tests need; where it cannot be had they say so
+	@command -v bwrap > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
+	 && apt-get update -qq && apt-get install --yes -qq bubblewrap libgomp1; } \
+	 || echo "bubblewrap is not there and cannot be installed: the tests of the sandbox will be skipped"
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev

@@ -127,7 +127,7 @@ def _walls() -> list[str]:
 
 
 def _system() -> list[str]:
-    """Programs and libraries of the machine, read-only; of /etc only how libraries are found."""
+    """Programs and libraries of the machine, read-only; of /etc only how libraries are found, of /sys the cores."""
     options: list[str] = []
     for place in ("/usr", sys.base_prefix):
         if place == "/usr" or not Path(place).is_relative_to("/usr"):
@@ -138,9 +138,8 @@ def _system() -> list[str]:
             options += ["--symlink", str(top.readlink()), str(top)]
         elif top.is_dir():
             options += _read_only(str(top), str(top))
-    options += _folders("/etc/ld.so.cache")
-    for name in ("ld.so.cache", "alternatives"):
-        options += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for place in ("/etc/ld.so.cache", "/etc/alternatives", "/sys/devices/system/cpu"):
+        options += [*_folders(place), "--ro-bind-try", place, place]
     return options
 
 

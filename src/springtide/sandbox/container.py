@@ -75,10 +75,12 @@ class Container:
             Says what is amiss.
         """
         try:
+            if self._url.startswith("unix://"):
+                Path(self._url.removeprefix("unix://")).stat()
             with self._client() as client:
                 facts = client.info()
                 _sweep(client)
-        except FAILURES as error:
+        except (*FAILURES, FileNotFoundError) as error:
             raise NotReady(
                 f"the container engine does not answer: {str(error)[:200]}",
                 where=self._url,

@@ -107,23 +107,20 @@ class Environments:
 
     def _make_base(self, name: str, pinned: str, on_line: Callable[[str], None]) -> None:
         with self._making(name, name) as folder:
-            _run([_python(), "-m", "venv", str(folder)], on_line)
+            _make_empty(folder, on_line)
             (folder / "pins.txt").write_text(pinned, encoding="utf-8")
-            _install(
-                [str(folder / "bin" / "python"), "-m", "pip"], ["--requirement", str(folder / "pins.txt")], on_line
-            )
+            _install(folder, ["--requirement", str(folder / "pins.txt")], on_line)
 
     def _make_layer(self, base: Path, name: str, packages: tuple[str, ...], on_line: Callable[[str], None]) -> None:
         """An environment that sees all packages of `base`, and none of them in another version."""
         with self._making(base.name, name) as folder:
-            _run([_python(), "-m", "venv", "--without-pip", str(folder)], on_line)
+            _make_empty(folder, on_line)
             (folder / "wanted.txt").write_text("\n".join(packages) + "\n", encoding="utf-8")
             site = Path("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
             link = folder / site / "base.pth"
             link.write_text(f"{base / site}\n", encoding="utf-8")
-            pip = [str(base / "bin" / "python"), "-m", "pip", "--python", str(folder / "bin" / "python")]
             wanted = ["--requirement", str(folder / "wanted.txt"), "--constraint", str(base / "pins.txt")]
-            _install(pip, wanted, on_line)
+            _install(folder, wanted, on_line)
             link.write_text(f"{BASE / site}\n", encoding="utf-8")
 
     @contextmanager
@@ -135,13 +132,15 @@ class Environments:
         folder.rename(self._folder / name)
 
 
-def _python() -> str:
-    """The interpreter below any virtual environment of ours."""
-    return str(getattr(sys, "_base_executable", sys.executable))
+def _make_empty(folder: Path, on_line: Callable[[str], None]) -> None:
+    """Of the interpreter below any virtual environment of ours."""
+    python = str(getattr(sys, "_base_executable", sys.executable))
+    _run([python, "-m", "venv", "--without-pip", str(folder)], on_line)
 
 
-def _install(pip: list[str], wanted: list[str], on_line: Callable[[str], None]) -> None:
-    """Only wheels: they are unpacked, nothing of theirs is run."""
+def _install(folder: Path, wanted: list[str], on_line: Callable[[str], None]) -> None:
+    """With the pip beside us; only wheels: they are unpacked, nothing of theirs is run."""
+    pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python")]
     _run([*pip, "install", "--no-cache-dir", "--no-input", "--only-binary", ":all:", *wanted], on_line)
 
 

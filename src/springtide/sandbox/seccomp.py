@@ -64,7 +64,6 @@ CALLS: Final[dict[str, tuple[int, int]]] = {  # numbers on x86_64 and aarch64; -
     "quotactl_fd": (443, 443),
     "reboot": (169, 142),
     "request_key": (249, 218),
-    "sched_setaffinity": (203, 122),
     "setdomainname": (171, 162),
     "sethostname": (170, 161),
     "setns": (308, 268),
@@ -79,7 +78,7 @@ CALLS: Final[dict[str, tuple[int, int]]] = {  # numbers on x86_64 and aarch64; -
     "uselib": (134, -1),
     "vhangup": (153, 58),
 }
-CLONE, CLONE3, SOCKET = (56, 220), (435, 435), (41, 198)
+CLONE, CLONE3, SET_AFFINITY, SOCKET = (56, 220), (435, 435), (203, 122), (41, 198)
 NEW_NAMESPACES = 0x7E020000  # CLONE_NEWUSER, NEWPID, NEWNET, NEWIPC, NEWUTS, NEWCGROUP, NEWNS
 FAMILIES = (1, 2, 10, 16)  # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK
 X32 = 0x40000000  # a second set of numbers for the same calls
@@ -111,6 +110,7 @@ def seccomp_filter() -> bytes:
         if numbers[column] >= 0:
             steps += _when(EQUAL, numbers[column], [_refuse(errno.EPERM)])
     steps += _when(EQUAL, CLONE3[column], [_refuse(errno.ENOSYS)])  # its flags cannot be seen; libc takes clone then
+    steps += _when(EQUAL, SET_AFFINITY[column], [_refuse(0)])  # told that it was done: onnxruntime complains else
     flags = [_step(LOAD, FIRST_ARGUMENT), *_when(ANY_BIT, NEW_NAMESPACES, [_refuse(errno.EPERM)])]
     steps += _when(EQUAL, CLONE[column], [*flags, _step(RETURN, ALLOW)])
     known = [part for family in FAMILIES for part in _when(EQUAL, family, [_step(RETURN, ALLOW)])]
