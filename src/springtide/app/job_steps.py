@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from springtide.app.cells import limits_of, open_engine
 from springtide.app.code import code_version
+from springtide.app.delivery import deliver
 from springtide.domain.clock import utc_now
 from springtide.pipeline.jobs.cells import Bench
 from springtide.pipeline.jobs.steps import JobSteps
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from springtide.app.home import Home
-    from springtide.domain.job import Job
     from springtide.domain.run import Run
 
 __all__ = ["steps_of_job"]
@@ -32,10 +33,14 @@ def steps_of_job(home: Home, run: Run, folder: Path, results: dict[str, Mapping[
     def bench() -> Bench:
         return Bench(open_engine(settings), limits_of(settings), told)
 
-    def deliver(_job: Job, _data: bytes, _name: str) -> Mapping[str, Any]:
-        raise NotImplementedError
-
     job = home.registry.job(run.id)
     return JobSteps(
-        job, code_version(), home.registry, RunFilesOf(home.run_files, run.id), folder, bench, deliver, results=results
+        job,
+        code_version(),
+        home.registry,
+        RunFilesOf(home.run_files, run.id),
+        folder,
+        bench,
+        partial(deliver, home.settings.jobs),
+        results=results,
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from springtide.app.delivery import check_places
 from springtide.app.queue import new_run_id
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
@@ -125,6 +126,7 @@ def submit_job(
         priority=BY_JOB,
         kind="job",
     )
+    check_places(home.settings.jobs, job)
     for role, sent in files.items():
         home.run_files.put(job.id, role, sent.data)
     queue = RunQueue(home.settings.home.database, home.registry.engine)

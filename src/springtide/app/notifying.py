@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import SettingsError
+from springtide.domain.errors import NotFound, SettingsError
 from springtide.domain.notice import Notice
+from springtide.notify import webhook
 from springtide.notify.answer import Answer
-from springtide.notify.places import places_of
+from springtide.notify.places import Place, places_of
+from springtide.settings.words import Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from springtide.app.home import Home
+    from springtide.domain.job import Job
     from springtide.domain.model import JournalEntry
     from springtide.domain.notice import Delivery
     from springtide.domain.run import Run
@@ -27,6 +31,7 @@ __all__ = ["Tried", "Undelivered", "announce", "deliver", "of_run", "try_places"
 MOST_TRIES = 33  # with these waits the last one comes 24 hours after the first
 FIRST_WAIT = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(hours=1)
+OF_A_JOB = "job "  # begins the target of a notice to the sender of a job
 AT_ONCE = 20  # notices for one place in one call
 KEPT = timedelta(days=30)  # rows of notices that have arrived, or never will
 
@@ -55,13 +60,15 @@ class Undelivered:
     failure: str | None
 
 
-def announce(home: Home, notice: Notice, *, now: Callable[[], datetime] = utc_now) -> int:
-    """Put a notice into the outbox for every place that wants its event; how many these are.
+def announce(home: Home, notice: Notice, *, job: Job | None = None, now: Callable[[], datetime] = utc_now) -> int:
+    """Put a notice into the outbox for every place that wants its event, and for the sender of `job`; how many these are.
 
     Once this returns the notice is not lost. Telling the same notice again changes nothing.
     """
     settings = home.settings.notify
     wanted = [place.target for place in places_of(settings, now=now) if notice.event in place.events]
+    if job is not None and job.params.webhook is not None:
+        wanted.append(f"{OF_A_JOB}{job.id}")
     if wanted:
         home.registry.post_notice(notice, wanted, due=now())
     return len(wanted)
@@ -83,7 +90,8 @@ def deliver(home: Home, *, now: Callable[[], datetime] = utc_now) -> int:
     for one in waiting:
         if one.target in silent:
             continue
-        answer = places[one.target].send(one.notice) if one.target in places else unknown
+        place = places.get(one.target) or _sender_of_a_job(home, one.target, now=now)
+        answer = unknown if place is None else place.send(one.notice)
         if answer.delivered:
             arrived += 1
             home.registry.notice_delivered(one.notice.id, one.target)
@@ -93,6 +101,21 @@ def deliver(home: Home, *, now: Callable[[], datetime] = utc_now) -> int:
             silent.add(one.target)
     home.registry.forget_notices(before=now() - KEPT)
     return arrived
+
+
+def _sender_of_a_job(home: Home, target: str, *, now: Callable[[], datetime]) -> Place | None:
+    """Who sent a job, and named a webhook to be told of its end."""
+    settings = home.settings.jobs
+    if not target.startswith(OF_A_JOB) or settings.secret is None:
+        return None
+    try:
+        url = home.registry.job(target.removeprefix(OF_A_JOB)).params.webhook
+    except NotFound:
+        return None  # it is forgotten
+    if url is None:
+        return None
+    hook = Webhook(url=url, secret=settings.secret, allow_private=settings.allow_private)
+    return Place(target, target, hook.events, partial(webhook.send, hook=hook, now=now))
 
 
 def wait_before_retry(tries: int) -> timedelta:

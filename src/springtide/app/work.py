@@ -28,17 +28,20 @@ if TYPE_CHECKING:
 __all__ = ["main", "worker_for"]
 
 LOG = logging.getLogger("springtide.worker")
+A_DAY_S, FREE_MEMORY = 86_400, 16_000_000_000
 GRACE_S = 10.0  # for a run to come to its end when the worker is told to stop
 
 
 def worker_for(config: Path, home: Home) -> RunWorker:
     """The worker of a home, not yet started."""
 
-    def limits(model: str) -> Limits:
+    def limits(run: Run) -> Limits:
+        if run.kind == "job":
+            return Limits(A_DAY_S, FREE_MEMORY)  # the sandbox has limits of its own
         try:
-            asked = read_settings(config).models[model].limits
+            asked = read_settings(config).models[run.model].limits
         except (KeyError, SpringtideError):
-            return Limits(seconds=3600, memory=16_000_000_000)  # the run itself will say what is wrong
+            return Limits(3600, FREE_MEMORY)  # the run itself will say what is wrong
         return Limits(asked.time.total_seconds(), asked.memory)
 
     def ended(run: Run) -> None:
@@ -62,13 +65,14 @@ def worker_for(config: Path, home: Home) -> RunWorker:
 
 
 def _tell(run: Run, home: Home) -> None:
-    """Let people know what came of a run."""
-    if run.version is None:
-        announce(home, of_run(run))
+    """Let people know what came of a run, and of a job its sender."""
+    job = home.registry.job(run.id) if run.kind == "job" else None
+    if run.version is None or run.failure is not None:
+        announce(home, of_run(run), job=job)
         return
     verdict = home.registry.version(run.model, run.version).verdict
     entry = next(line for line in home.registry.journal(run.model) if line.run == run.id)
-    announce(home, of_run(run, entry, verdict))
+    announce(home, of_run(run, entry, verdict), job=job)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 import hmac
-import socket
-import ssl
-from contextlib import closing, contextmanager, suppress
-from http.client import HTTPConnection, HTTPException
-from threading import Event, Timer
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import msgspec
 
 from springtide import __version__
-from springtide.notify.addresses import is_public
-from springtide.notify.answer import Answer
+from springtide.notify.reach import TIMEOUT_S, reach, resolve_host
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
-    from urllib.parse import SplitResult
 
     from springtide.domain.notice import Notice
+    from springtide.notify.answer import Answer
     from springtide.settings.words import Webhook
 
-__all__ = ["resolve_host", "send", "sign"]
-
-TIMEOUT_S = 5.0  # to connect, and as long again for the answer
-
-
-def resolve_host(host: str, port: int) -> list[str]:
-    """The addresses of a host, as the system knows them."""
-    return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+__all__ = ["send", "sign"]
 
 
 def sign(secret: str, body: bytes, unix_s: int) -> str:
@@ -53,13 +39,7 @@ def send(
     resolve: Callable[[str, int], Sequence[str]] = resolve_host,
     timeout_s: float = TIMEOUT_S,
 ) -> Answer:
-    """Post a notice; it has arrived when the answer is 2xx. Redirects are not followed.
-
-    The name is resolved once and the connection made to the very addresses that were checked, so that a name that
-    points elsewhere a moment later changes nothing. Of the answer only the status is looked at.
-    """
-    url = urlsplit(hook.url.get_secret_value())
-    port = url.port or (443 if url.scheme == "https" else 80)
+    """Post a notice; see `reach` for when it has arrived."""
     body = msgspec.json.encode(notice)
     headers = {
         "Content-Type": "application/json",
@@ -67,86 +47,12 @@ def send(
         "Springtide-Id": notice.id,
         "Springtide-Signature": sign(hook.secret.get_secret_value(), body, int(now().timestamp())),
     }
-    try:
-        addresses = resolve(str(url.hostname), port)
-        if not (hook.allow_private or all(map(is_public, addresses))):
-            return Answer(delivered=False, words="its address is private; set allow_private = true if that is meant")
-        with (
-            _connected(addresses, port, timeout_s) as plain,
-            _secured(plain, url) as connected,
-            _cut_off(connected, timeout_s),
-        ):
-            status = _post(connected, url, body, headers)
-    except (OSError, HTTPException, UnicodeError) as error:  # the last: a name that no host can have
-        return Answer(delivered=False, words=_say(error), silent=True)
-    note = "; redirects are not followed" if 300 <= status < 400 else ""
-    return Answer(delivered=200 <= status < 300, words=f"answered {status}{note}")
-
-
-@contextmanager
-def _connected(addresses: Sequence[str], port: int, timeout_s: float) -> Iterator[socket.socket]:
-    """A connection to the first address that takes one."""
-    for number, address in enumerate(addresses, start=1):
-        try:
-            connected = socket.create_connection((address, port), timeout=timeout_s / len(addresses))
-        except OSError:
-            if number == len(addresses):
-                raise
-        else:
-            connected.settimeout(timeout_s)
-            with connected:
-                yield connected
-            return
-
-
-def _secured(plain: socket.socket, url: SplitResult) -> socket.socket:
-    """The connection under TLS where the URL asks for it; the first byte sent makes the handshake, with all checks."""
-    if url.scheme != "https":
-        return plain
-    context = ssl.create_default_context()
-    return context.wrap_socket(plain, server_hostname=url.hostname, do_handshake_on_connect=False)
-
-
-@contextmanager
-def _cut_off(connected: socket.socket, after_s: float) -> Iterator[None]:
-    """End the connection after that time: a socket's own time-out starts again with every byte."""
-    late = Event()
-
-    def end() -> None:
-        late.set()
-        with suppress(OSError):  # it has ended by itself
-            socket.socket.shutdown(connected, socket.SHUT_RDWR)  # below TLS, whose own one is not for two threads
-
-    timer = Timer(after_s, end)
-    timer.start()
-    try:
-        yield
-    except (OSError, HTTPException):
-        if not late.is_set():
-            raise
-    finally:
-        timer.cancel()
-    if late.is_set():
-        raise TimeoutError
-
-
-def _post(connected: socket.socket, url: SplitResult, body: bytes, headers: dict[str, str]) -> int:
-    """The status that is answered, over a connection that stands."""
-    path = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
-    with closing(HTTPConnection(str(url.hostname))) as connection:
-        connection.sock = connected
-        connection.request("POST", path, body, {"Host": url.netloc, "Connection": "close", **headers})
-        return connection.getresponse().status
-
-
-def _say(error: Exception) -> str:
-    """What went wrong, in words of our own: those of the error may hold the URL or what was answered."""
-    if isinstance(error, socket.gaierror | UnicodeError):
-        return "its name is not known"
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, ssl.SSLError):
-        return f"no safe connection: {error.reason or type(error).__name__}"
-    if isinstance(error, HTTPException | ConnectionResetError | BrokenPipeError):
-        return "the connection ended before an answer"
-    return f"no connection: {getattr(error, 'strerror', None) or type(error).__name__}"
+    return reach(
+        "POST",
+        hook.url.get_secret_value(),
+        body,
+        headers,
+        allow_private=hook.allow_private,
+        resolve=resolve,
+        timeout_s=timeout_s,
+    )

@@ -453,12 +453,29 @@ class Sandbox(_Section):
     )
 
 
+class Jobs(_Section):
+    """What clients who send jobs may ask for."""
+
+    keep: Annotated[Span, Field(description="How long a job is remembered; its model stays.")] = timedelta(days=30)
+    deliver: Annotated[
+        tuple[str, ...],
+        Field(description="Folders, and beginnings of web addresses, where a client may have its model put."),
+    ] = ()
+    secret: Annotated[
+        SecretStr | None,
+        BeforeValidator(lambda value: None if value is None else _as_secret(value)),
+        Field(description="What webhooks that clients name are signed with; without it there are none."),
+    ] = None
+    allow_private: Annotated[bool, Field(description="Also to addresses of this machine or a private network.")] = False
+
+
 class Settings(_Section):
     """All of springtide.toml."""
 
     home: Home = Home()
     compute: Compute = Compute()
     sandbox: Sandbox = Sandbox()
+    jobs: Jobs = Jobs()
     serve: Serve = Serve()
     notify: Notify = Notify()
     sources: dict[str, Source] = {}

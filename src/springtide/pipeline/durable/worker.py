@@ -91,7 +91,7 @@ class RunWorker:
     command : sequence of str
         Starts the process that does steps.
     limits : callable
-        What the runs of a model may use, by its name.
+        What a run may use.
     ended : callable
         Told of every run that came to its end here; once more where it is not certain that it heard it.
     duties : callable, optional
@@ -106,7 +106,7 @@ class RunWorker:
         host: str,
         code: str,
         command: Sequence[str],
-        limits: Callable[[str], Limits],
+        limits: Callable[[Run], Limits],
         ended: Callable[[Run], object] = lambda _run: None,
         duties: Callable[[], Duties] | None = None,
     ) -> None:
@@ -208,7 +208,7 @@ class RunWorker:
         self._tell(run, "state", state="running", worker=self.me.id, attempt=found.attempts)
         child = self._spare if self._spare is not None and self._spare.alive else Child(self._command)
         self._spare = None
-        self._current = _Current(run, child, self._limits(found.model))
+        self._current = _Current(run, child, self._limits(found))
         if found.attempts > MOST_ATTEMPTS:
             self._current.said = _failed(
                 f"it was taken up {MOST_ATTEMPTS} times and never came to its end",
