@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -13,11 +14,12 @@ from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.rows import SERIES, TIME
 from springtide.domain.units import format_span
+from springtide.serving.graphs import Graphs
 from springtide.serving.shelf import Shelf
 from springtide.serving.watch import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from contextlib import AbstractContextManager
     from threading import Event
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.model import JournalEntry, Version
     from springtide.domain.run import Run
+    from springtide.serving.graphs import Graph
     from springtide.serving.live import Answer, Answering, Model
     from springtide.serving.shelf import Place
 
@@ -48,6 +51,7 @@ class Answers:
         self.shelf = Shelf(
             home.settings.models, registry=home.registry, lake=home.lake, codecs=home.codecs, clock=clock
         )
+        self.graphs = Graphs(home.registry)
 
     # what there is
 
@@ -172,6 +176,8 @@ class Answers:
         StoreFailed
             If rows of other tables are older than those at hand, and cannot be read.
         """
+        if self._is_of_a_job(name):
+            return self._predict_table(name, rows)
         place, at = self.shelf.place(name), self.clock()
         now = place.now
         now.check_age(at)
@@ -188,9 +194,13 @@ class Answers:
 
         Source: https://github.com/kserve/open-inference-protocol
         """
-        now = self.shelf.place(name).now
-        now.check_age(self.clock())
-        model = now.model
+        model: Model | Graph
+        if self._is_of_a_job(name):
+            model = self.graphs.graph(name)
+        else:
+            now = self.shelf.place(name).now
+            now.check_age(self.clock())
+            model = now.model
         feeds = {tensor["name"]: array_of(tensor, where=f"inputs sent to model {name}") for tensor in request["inputs"]}
         outputs = dict(zip((form.name for form in model.session.outputs), model.session.run(feeds), strict=True))
         wanted = [output["name"] for output in request.get("outputs") or ()] or list(outputs)
@@ -207,13 +217,37 @@ class Answers:
 
     def metadata(self, name: str) -> dict[str, Any]:
         """What `infer` takes and gives, as the Open Inference Protocol writes it."""
-        model = self.shelf.place(name).now.model
+        model = self.graphs.graph(name) if self._is_of_a_job(name) else self.shelf.place(name).now.model
         return {
             "name": name,
             "versions": [str(model.version.number)],
             "platform": "onnxruntime_onnx",
             "inputs": [form_of(form) for form in model.session.inputs],
             "outputs": [form_of(form) for form in model.session.outputs],
+        }
+
+    def _is_of_a_job(self, name: str) -> bool:
+        """Whether a model is none of the settings: then a job may have made it."""
+        return name not in self.shelf.places
+
+    def _predict_table(
+        self, name: str, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]
+    ) -> dict[str, Any]:
+        """An answer for each row of a table, by a model that a job has made."""
+        graph = self.graphs.graph(name)
+        if isinstance(rows, Mapping):
+            rows = [dict(zip(rows, line, strict=True)) for line in zip(*rows.values(), strict=True)]
+        if not rows:
+            raise BadRows("no rows", where=f"rows sent to model {name}", do="send at least one")
+        answers = graph.predict(rows)
+        version = graph.version
+        return {
+            "model": name,
+            "version": version.number,
+            "run": version.manifest.run,
+            "trained_until": version.manifest.trained_until,
+            "verdict": version.verdict.reason,
+            "columns": {column: [one[column] for one in answers] for column in answers[0]},
         }
 
     # who serves

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from springtide.trainers.table import Arrays
     from springtide.trainers.task import Column, Question
 
-__all__ = ["Output", "Preprocessing", "fit", "plain", "read_preprocessing"]
+__all__ = ["Output", "Preprocessing", "fit", "parse_preprocessing", "plain", "read_preprocessing"]
 
 FORMAT = 1
 MOST_LEVELS = 100  # of a category; rarer ones are "other"
@@ -186,8 +186,13 @@ def read_preprocessing(path: Path) -> Preprocessing:
     Refusal
         If it is something else.
     """
+    return parse_preprocessing(path.read_text(errors="replace"), where=path.name)
+
+
+def parse_preprocessing(text: str, *, where: str = "preprocessing.json") -> Preprocessing:
+    """Read the text of what `Preprocessing.write` wrote; see `read_preprocessing`."""
     try:
-        written = json.loads(path.read_text())
+        written = json.loads(text)
         parts = tuple(_read_part(dict(part)) for part in written["parts"])
         format_ = written["format"]
         read = Preprocessing(
@@ -195,10 +200,10 @@ def read_preprocessing(path: Path) -> Preprocessing:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Refusal(
-            f"cannot be read as preprocessing: {error!s:.200}", where=path.name, do="send it unchanged"
+            f"cannot be read as preprocessing: {error!s:.200}", where=where, do="send it unchanged"
         ) from error
     if format_ != FORMAT:
-        raise Refusal(f"its format {format_!r:.20} is not {FORMAT}", where=path.name, do="train from scratch")
+        raise Refusal(f"its format {format_!r:.20} is not {FORMAT}", where=where, do="train from scratch")
     return read
 
 

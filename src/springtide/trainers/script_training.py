@@ -11,9 +11,10 @@ from springtide.trainers.answers import infer_output
 from springtide.trainers.archives import pack_folder
 from springtide.trainers.formats import FORMATS, PREPROCESSING, recognise
 from springtide.trainers.given import Given, open_given
+from springtide.trainers.labels import label
 from springtide.trainers.prediction import load_given
 from springtide.trainers.scripts import load_script
-from springtide.trainers.table import arrays_of, in_order, label, read_rows, read_target
+from springtide.trainers.table import arrays_of, in_order, read_rows, read_target
 
 if TYPE_CHECKING:
     from pathlib import Path

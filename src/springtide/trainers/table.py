@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from springtide.sdk import Refusal
+from springtide.trainers.labels import label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from springtide.trainers.task import Column, Task
 
-__all__ = ["Arrays", "arrays_of", "in_order", "label", "read_rows", "read_target"]
+__all__ = ["Arrays", "arrays_of", "in_order", "read_rows", "read_target"]
 
 Arrays = dict[str, "NDArray[Any]"]  # number: float64 with NaN; category: labels or None; date: datetime64[us] with NaT
 
@@ -59,19 +60,6 @@ def arrays_of(rows: pd.DataFrame, columns: Sequence[Column]) -> Arrays:
 def in_order(rows: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The rows in the order of their time; as they came where there is none."""
     return rows if task.time is None else rows.sort_values(task.time, kind="stable", ignore_index=True)
-
-
-def label(value: object) -> str:
-    """The text that names a class or a level.
-
-    >>> label(True), label(3), label(3.0), label(np.int8(3)), label("a b")
-    ('true', '3', '3', '3', 'a b')
-    """
-    if isinstance(value, (bool, np.bool_)):
-        return str(bool(value)).lower()
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def read_target(

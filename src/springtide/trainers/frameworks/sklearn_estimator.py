@@ -18,7 +18,7 @@ from springtide.sdk import Refusal
 from springtide.trainers.answers import measure, read_answer
 from springtide.trainers.formats import FORMATS
 from springtide.trainers.frameworks.batches import shuffled
-from springtide.trainers.table import label
+from springtide.trainers.labels import label
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
