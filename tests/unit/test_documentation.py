@@ -24,6 +24,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS: tuple[type[BaseModel], ...] = (
     words.Home,
     words.Compute,
+    words.Jobs,
     words.Sandbox,
     words.Serve,
     words.Notify,
