@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from springtide.app.home import open_home, read_settings
 from springtide.app.ingestion import Brought, ingest
+from springtide.app.jobs import forget_old_jobs
 from springtide.app.notifying import announce, deliver
 from springtide.app.queue import executor_command, submit
 from springtide.app.scheduler import Scheduler
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["SchedulerDuties"]
 
 LOG = logging.getLogger("springtide.duties")
+TIDY_S = 3600.0  # between two looks for jobs that are old enough to be forgotten
 TOLD = {"source_silent": "is silent", "source_speaks": "brings rows again", "source_failed": "fails"}
 
 
@@ -42,6 +44,7 @@ class SchedulerDuties:
         self._config = config
         self._closed = threading.Event()
         self._looked: dict[str, float] = {}
+        self._tidied = -math.inf
         self._open()
         threading.Thread(target=self._deliver, daemon=True).start()
 
@@ -49,6 +52,9 @@ class SchedulerDuties:
         """Do what is due."""
         if self._changed() != self._read:
             self._open_again()
+        if time.monotonic() - self._tidied > TIDY_S:
+            self._tidied = time.monotonic()
+            forget_old_jobs(self._home, before=utc_now() - self._home.settings.jobs.keep)
         report = self._scheduler.tick()
         for model, reasons in report.submitted.items():
             LOG.info("a run of %s was asked for: %s", model, "; ".join(reasons))
