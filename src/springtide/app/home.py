@@ -67,7 +67,9 @@ def read_settings(path: Path, *, environ: Mapping[str, str] = os.environ) -> Set
     )
     environments = str(folder / Path(settings.sandbox.environments).expanduser())
     sandbox = settings.sandbox.model_copy(update={"environments": environments})
-    return settings.model_copy(update={"home": home, "sources": sources, "sandbox": sandbox})
+    places = tuple(_place(one, folder) for one in settings.jobs.deliver)
+    jobs = settings.jobs.model_copy(update={"deliver": places})
+    return settings.model_copy(update={"home": home, "sources": sources, "sandbox": sandbox, "jobs": jobs})
 
 
 def _place(store: str, folder: Path) -> str:
