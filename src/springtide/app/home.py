@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from springtide.app.intake import Intake
 from springtide.domain.errors import NotFound, StoreFailed, did_you_mean
 from springtide.lake.tables import Lake
 from springtide.registry.blobs import Blobs
@@ -41,6 +42,7 @@ class Home:
     registry: Registry
     run_files: RunFiles
     codecs: Mapping[str, Codec]
+    intake: Intake = field(default_factory=Intake)
 
     def model(self, name: str) -> Model:
         """The settings of a model."""
