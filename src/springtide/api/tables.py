@@ -15,7 +15,7 @@ from litestar.params import FromPath, QueryParameter
 from springtide.app import regions
 from springtide.app.answers import Answers
 from springtide.settings.words import RowsSource
-from springtide.sources.sent import Form
+from springtide.sources.sent.cells import Form
 
 __all__ = ["TABLE_ROUTES"]
 

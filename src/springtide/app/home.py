@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +42,7 @@ class Home:
     registry: Registry
     run_files: RunFiles
     codecs: Mapping[str, Codec]
-    intake: Intake = field(default_factory=Intake)
+    intake: Intake
 
     def model(self, name: str) -> Model:
         """The settings of a model."""
@@ -87,12 +87,15 @@ def open_home(settings: Settings) -> Home:
     if "://" not in store:
         _make_folder(Path(store))
     migrate(settings.home.database)
+    lake = Lake(f"{store}/tables")
+    registry = Registry(open_database(settings.home.database), Blobs(f"{store}/models"))
     return Home(
         settings=settings,
-        lake=Lake(f"{store}/tables"),
-        registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models")),
+        lake=lake,
+        registry=registry,
         run_files=RunFiles(f"{store}/runs"),
         codecs={"forecast": ForecastCodec()},
+        intake=Intake(lake, registry),
     )
 
 

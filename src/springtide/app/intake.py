@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from springtide.lake.table import Parcels, Table
+    from springtide.lake.tables import Lake
     from springtide.registry.registry import Registry
 
 __all__ = ["Delivery", "Intake", "catch_up", "check_same"]
@@ -36,8 +37,9 @@ LOG = logging.getLogger(__name__)
 class Delivery:
     """One batch that has been read and waits to be stored; `count` rows were sent, `rows` can be taken."""
 
-    table: Table
-    registry: Registry
+    table: str
+    key: tuple[str, ...]
+    step_s: int | None
     region: str
     batch: str
     sha256: str
@@ -55,9 +57,9 @@ class Delivery:
 
     def meets(self, other: Delivery) -> bool:
         """Whether the two must go into different commits: they are one batch, or hold a row of one key."""
-        key = list(self.table.key)
-        same_rows = self.region == other.region and not self.rows.join(other.rows, on=key, how="semi").is_empty()
-        return self.name == other.name or same_rows
+        if self.region != other.region:
+            return False  # no key is of two regions
+        return self.batch == other.batch or not self.rows.join(other.rows, on=self.key, how="semi").is_empty()
 
 
 class Intake:
@@ -67,14 +69,15 @@ class Intake:
     it is decided what is new.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, lake: Lake, registry: Registry) -> None:
+        self._lake, self._registry = lake, registry
         self._lock = threading.Lock()
         self._waiting: dict[str, deque[Delivery]] = defaultdict(deque)
         self._threads: dict[str, ThreadPoolExecutor] = {}
 
     def put(self, delivery: Delivery) -> Future[Receipt]:
         """Let a batch be stored; its receipt comes when it is, or why it could not be."""
-        name = delivery.table.name
+        name = delivery.table
         with self._lock:
             if name not in self._threads:
                 self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
@@ -89,7 +92,8 @@ class Intake:
         if not group:
             return
         try:
-            written, outcomes = _store(group)
+            table = self._lake.open(name, key=group[0].key, step_s=group[0].step_s)
+            written, outcomes = _store(group, table, self._registry)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the receipt is told
             for delivery in group:
                 delivery.stored.set_exception(error)
@@ -100,13 +104,15 @@ class Intake:
             else:
                 delivery.stored.set_exception(outcome)
         if written is not None and written.version > 0 and written.version % COMPACT_EVERY == 0:
-            _compact(group[0].table)
+            _compact(table)
 
 
-def catch_up(registry: Registry, table: Table) -> None:
+def catch_up(registry: Registry, table: Table, lake_id: str, version: int) -> None:
     """Index what commits hold and the database does not: a process was killed in between, or is about to do it itself."""
-    lake_id, indexed = table.lake_id(), registry.indexed_batches(table.name)
+    indexed = registry.indexed_batches(table.name)
     since = indexed[1] if indexed is not None and indexed[0] == lake_id else -1
+    if since >= version:
+        return
     receipts = [receipt for parcels in table.parcels_after(since) for receipt in _receipts(table.name, parcels)]
     if receipts:
         registry.enter_batches(table.name, lake_id, receipts)
@@ -127,20 +133,21 @@ def _take_group(waiting: deque[Delivery]) -> list[Delivery]:
     return group
 
 
-def _store(group: Sequence[Delivery]) -> tuple[Parcels | None, list[Receipt | Conflict]]:
+def _store(
+    group: Sequence[Delivery], table: Table, registry: Registry
+) -> tuple[Parcels | None, list[Receipt | Conflict]]:
     """Commit the batches that are new, then index them; of all, what came of it.
 
     A kill between the two loses nothing: the index is brought up to the commits before anything is compared with it.
     """
-    table, registry = group[0].table, group[0].registry
     known: dict[tuple[str, str], Receipt] = {}
     lake_id: str | None = None
 
-    def choose(now_id: str | None, _version: int) -> list[Parcel]:
+    def choose(now_id: str | None, version: int) -> list[Parcel]:
         nonlocal known, lake_id
         lake_id = now_id
         if now_id is not None:
-            catch_up(registry, table)
+            catch_up(registry, table, now_id, version)
             known = registry.find_batches(table.name, now_id, [one.name for one in group])
         new = [one for one in group if one.name not in known]
         reasons = [row for one in new for row in one.rejected]

@@ -14,12 +14,13 @@ from springtide.domain.rows import KEY
 from springtide.domain.units import format_span
 from springtide.pipeline.triggers.regions import count_reports
 from springtide.settings.words import RowsSource
-from springtide.sources.sent import Form, read_sent
+from springtide.sources.sent.batch import read_sent
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from springtide.app.home import Home
+    from springtide.sources.sent.cells import Form
 
 __all__ = ["accept", "hand_in", "region_facts", "rejected_rows", "taking", "too_large"]
 
@@ -75,8 +76,9 @@ def hand_in(
     rejected = tuple(RejectedRow(region, name, one.row, now, one.reason, one.cells) for one in sent.faulty)
     return home.intake.put(
         Delivery(
-            table=home.lake.open(table, key=(*KEY, *source.key), step_s=source.step_s),
-            registry=home.registry,
+            table=table,
+            key=(*KEY, *source.key),
+            step_s=source.step_s,
             region=region,
             batch=name,
             sha256=digest,
@@ -131,8 +133,9 @@ def _refuse(
     """A batch that cannot be read now, but was taken before (the settings have changed since), is a repetition."""
     if table in home.lake.names():
         stored = home.lake.table(table)
-        catch_up(home.registry, stored)
-        known = home.registry.find_batches(table, stored.lake_id(), [name]).get(name)
+        lake_id, version = stored.identity()
+        catch_up(home.registry, stored, lake_id, version)
+        known = home.registry.find_batches(table, lake_id, [name]).get(name)
         if known is not None:
             outcome = check_same(known, digest)
             answer: Future[Receipt] = Future()
@@ -152,7 +155,7 @@ def region_facts(home: Home, table: str) -> dict[str, Any]:
     reports = None
     if table in home.lake.names():
         stored = home.lake.table(table)
-        catch_up(home.registry, stored)
+        catch_up(home.registry, stored, *stored.identity())
         if source.period is not None:
             reports = count_reports(stored, source.period, source.full)
     known = {one.region: one for one in home.registry.regions(table)}

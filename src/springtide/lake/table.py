@@ -167,9 +167,10 @@ class Table:
         told = [line for line in reversed(lines) if "parcels" in line]
         return [Parcels(lake_id, line["version"], tuple(json.loads(line["parcels"]))) for line in told]
 
-    def lake_id(self) -> str:
-        """What tells this table from one of the same name that was there before."""
-        return str(self._at(None).metadata().id)
+    def identity(self) -> tuple[str, int]:
+        """What tells this table from one of the same name that was there before, and its newest version."""
+        delta = self._at(None)
+        return str(delta.metadata().id), delta.version()
 
     def _overtaking(self, write: Callable[[DeltaTable | None], T]) -> T:
         """Write on top of the newest version, again while others are quicker."""
@@ -240,7 +241,7 @@ class Table:
         commit = self._commit(changes, {}, {"parcels": json.dumps(facts)})
         if delta is None:
             self._create(changes.new, commit)
-            return Parcels(self.lake_id(), 0, facts)
+            return Parcels(self.identity()[0], 0, facts)
         lake_id, version = (
             str(delta.metadata().id),
             delta.version() + 1,
