@@ -85,6 +85,13 @@ class Intake:
             self._threads[name].submit(self._store_next, name)
         return delivery.stored
 
+    def close(self) -> None:
+        """Store what waits, and take nothing more."""
+        with self._lock:
+            threads = list(self._threads.values())
+        for thread in threads:
+            thread.shutdown()
+
     def _store_next(self, name: str) -> None:
         """Store what waits; there is a call for every batch, and one that others were stored with finds less or nothing."""
         with self._lock:
