@@ -63,6 +63,11 @@ Interval = Annotated[
 """A span of time, or `OFF`, written ``off``."""
 
 
+def _check_span(text: str) -> str:
+    parse_span(text)
+    return text
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -192,9 +197,10 @@ class RowsSource(_Section):
     key: Annotated[
         tuple[str, ...], Field(description="Columns that tell two rows of one series and one time apart.")
     ] = ()
-    timeframe: Annotated[str | None, Field(description="Length of a step; rows at no fixed step when not given.")] = (
-        None
-    )
+    timeframe: Annotated[
+        Annotated[str, AfterValidator(_check_span)] | None,
+        Field(description="Length of a step; rows at no fixed step when not given."),
+    ] = None
     regions: Annotated[
         tuple[Annotated[str, AfterValidator(check_region)], ...],
         Field(description="Who may send, and who is waited for; anybody when empty."),
