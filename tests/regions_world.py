@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import io
-import os
+import json
 import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -17,16 +16,16 @@ import polars as pl
 from springtide.app.home import Home, open_home, read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
-DATA = Path(os.environ.get("SPRINGTIDE_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SETTINGS = """\
 [home]
 store = "./var"
 database = "sqlite:///var/springtide.db"
 
 [serve]
-port = 0
+port = {port}
 
 [sources.covid]
 kind = "rows"
@@ -100,10 +99,15 @@ def weekly(rows: pl.DataFrame) -> list[Batch]:
     ]
 
 
-def make_config(folder: Path, *, more: str = "") -> Path:
+def quoted(names: Iterable[str]) -> str:
+    """A list as springtide.toml has it."""
+    return json.dumps(list(names), ensure_ascii=False)
+
+
+def make_config(folder: Path, *, more: str = "", port: int = 0) -> Path:
     """A springtide.toml."""
     config = folder / "springtide.toml"
-    config.write_text(SETTINGS.format(more=more), encoding="utf-8")
+    config.write_text(SETTINGS.format(more=more, port=port), encoding="utf-8")
     return config
 
 
@@ -122,13 +126,13 @@ def table_as_sent(home: Home) -> pl.DataFrame:
 
 @contextmanager
 def serving(
-    config: Path, *, environment: Mapping[str, str] | None = None
+    config: Path,
 ) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """A server process: its URL and itself; killed when the block is left."""
     command = [sys.executable, "-W", "error", "-m", "springtide.api.main", "--config", str(config)]
     with (
         (config.parent / "log").open("a") as log,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as process,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
     ):
         assert process.stdout is not None
         try:

@@ -84,11 +84,9 @@ def read_sent(data: bytes, source: RowsSource, *, form: Form, region: str, now: 
     times = (TIME, *(name for name, kind in source.values.items() if kind == "time"))
     judged = (
         typed.with_columns(read_times(typed[name]).alias(name) for name in times)
-        .lazy()
         .with_columns(pl.coalesce(pl.lit(None, pl.String), *faults(source, now)).alias(REASON))
         .select(ROW, REASON, _series(source, region), TIME, pl.lit(region).alias(REGION), *source.values)
         .sort(SERIES, TIME, *source.key, maintain_order=True)
-        .collect()
     )
     judged = _without_doubles(judged, (SERIES, TIME, *source.key))
     faulty = tuple(_faulty(cells, judged)) if judged[REASON].null_count() < judged.height else ()
