@@ -90,12 +90,13 @@ def invented(regions: int, days: int) -> pl.DataFrame:
     )
 
 
-def weekly(rows: pl.DataFrame) -> list[Batch]:
-    """A batch for each region and week, in the order of weeks."""
-    weeks = rows.with_columns(pl.col("date").dt.truncate("1w").alias("week")).sort("week", "region", "date")
+def weekly(rows: pl.DataFrame, *, weeks: int = 1) -> list[Batch]:
+    """A batch for each region and week, or so many weeks, in their order."""
+    begun = pl.col("date").dt.truncate(f"{weeks}w").alias("week")
+    sorted_rows = rows.with_columns(begun).sort("week", "region", "date")
     return [
         Batch(str(region), f"week of {week}", some.drop("region", "week"))
-        for (week, region), some in weeks.group_by(["week", "region"], maintain_order=True)
+        for (week, region), some in sorted_rows.group_by(["week", "region"], maintain_order=True)
     ]
 
 

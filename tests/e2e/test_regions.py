@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +20,9 @@ from tests.regions_world import (
     table_as_sent,
     weekly,
 )
-from tests.unit.cli.world import environment
 
 from springtide.app.home import open_home, read_settings
+from springtide.cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,33 +166,33 @@ def test_a_sender_that_hangs_up_in_the_middle_leaves_nothing(client: httpx.Clien
     assert "Traceback" not in (config.parent / "log").read_text()
 
 
-def test_the_command_lists_regions_and_rejected_rows(config: Path, client: httpx.Client) -> None:
-    send(client, GOOD)
-    command = [sys.executable, "-m", "springtide.cli.main", "--config", str(config), "regions", "covid"]
-
+def test_the_command_lists_regions_and_rejected_rows(
+    config: Path, client: httpx.Client, capsys: pytest.CaptureFixture[str]
+) -> None:
     def said(*more: str) -> str:
-        run = subprocess.run(
-            [*command, *more], capture_output=True, text=True, check=True, env=environment(), cwd=config.parent
-        )
-        return run.stdout + run.stderr
+        main(["--config", str(config), "regions", "covid", *more])
+        captured = capsys.readouterr()
+        return captured.out + captured.err
 
-    listed = json.loads(said("--json"))
-    assert [one["region"] for one in listed["regions"]] == ["region 00", "region 01", "omsk"]
+    send(client, GOOD)
+    assert [one["region"] for one in json.loads(said("--json"))["regions"]] == ["region 00", "region 01", "omsk"]
     assert "last arrival" in said()
     assert "no period is complete yet" in said()
-    assert isinstance(json.loads(said("--rejected", "--json")), list)
+    send(client, b"date\n", batch="refused")
+    assert json.loads(said("--rejected", "--region", "omsk", "--json"))[0]["batch"] == "refused"
+    assert "refused" in said("--rejected")
 
 
-def test_85_regions_that_send_week_after_week_some_twice_and_some_late_leave_the_table_of_the_file(
+def test_85_regions_that_send_some_batches_twice_and_some_late_leave_the_table_of_the_file(
     tmp_path: Path, real_data: Path
 ) -> None:
     rows = counts(real_data)
     config = make_config(tmp_path, more=f"regions = {quoted(rows['region'].unique(maintain_order=True))}")
     chance = random.Random(85)
-    batches = weekly(rows)
-    late = set(chance.sample(range(len(batches)), 100))
+    batches = weekly(rows, weeks=3)
+    late = set(chance.sample(range(len(batches)), 50))
     order = [one for at, one in enumerate(batches) if at not in late] + [batches[at] for at in sorted(late)]
-    twice = chance.sample(batches, 120)
+    twice = chance.sample(batches, 60)
     with serving(config) as (url, _), httpx.Client(base_url=url, timeout=120) as client:
 
         def post(batch: Batch) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import Future
 from dataclasses import asdict
 from hashlib import sha256
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from springtide.sources.sent.cells import Form
 
 __all__ = ["accept", "hand_in", "region_facts", "rejected_rows", "taking", "too_large"]
+
+MOST_REASON = 1_000  # characters
 
 
 def accept(
@@ -144,7 +147,8 @@ def _refuse(
             else:
                 answer.set_exception(outcome)
             return answer
-    refused = RejectedRow(*name, None, now, error.what)
+    reason = re.sub(r"[\x00-\x1f\x7f]", " ", error.what)[:MOST_REASON]  # it may repeat what was sent
+    refused = RejectedRow(*name, None, now, reason)
     home.registry.refuse_batch(table, refused, keep=source.keep_rejected)
     raise error
 

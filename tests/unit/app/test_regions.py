@@ -121,6 +121,15 @@ def test_a_batch_that_is_refused_leaves_its_reason_and_no_row_and_may_come_again
     assert send(home, HEADER + day(1, 5), "one").new == 1
 
 
+def test_what_a_reason_repeats_is_cut_and_harmless(home: Home) -> None:
+    data = b'[{"date": 1, "a\\u0000b' + b"x" * 3000 + b'": 2}]'
+    with pytest.raises(BadRows):
+        accept(home, "covid", region="region 00", batch="one", data=data, form="json", now=NOW)
+    [kept] = rejected_rows(home, "covid")
+    assert kept.reason.startswith("no column 'confirmed'; found: date, a bxxx")
+    assert len(kept.reason) == 1_000
+
+
 def test_of_each_region_only_the_newest_rejected_rows_are_kept(home: Home) -> None:
     for number in range(20):
         bad = HEADER + day(1, number) + b"2020-03-02,many,0\n"
