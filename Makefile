@@ -4,13 +4,20 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test check install install-dev clean
+.PHONY: demo test prove check install install-dev clean
 
 demo: install ## the whole loop on a simulated exchange: no keys, no services
 	$(BIN)/springtide demo
 
 test: check ## every check and every suite, warnings as errors
 	$(BIN)/python -m pytest
+
+prove: install-dev ## the slow proofs: a hundred kills, a database that goes away, three workers on PostgreSQL and S3, latency (40 minutes)
+	PYTHONPATH=. $(BIN)/python benchmarks/kills.py
+	PYTHONPATH=. $(BIN)/python benchmarks/away.py
+	PYTHONPATH=. $(BIN)/python benchmarks/workers.py
+	PYTHONPATH=. $(BIN)/python benchmarks/submit.py
+	PYTHONPATH=. $(BIN)/python benchmarks/scheduler.py
 
 check: install-dev ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["new_database", "postgres_server"]
+__all__ = ["new_database", "postgres_away", "postgres_server"]
 
 
 @contextmanager
@@ -27,6 +27,19 @@ def postgres_server(folder: Path) -> Iterator[str]:
         yield server.get_uri()
     finally:
         server.cleanup()
+
+
+@contextmanager
+def postgres_away(folder: Path) -> Iterator[None]:
+    """The server in that folder breaks off all connections and takes none for a while."""
+    import pgserver  # noqa: PLC0415 - has warned already
+
+    server = pgserver.get_server(folder)
+    pgserver.pg_ctl(["-m", "immediate", "-w", "stop"], pgdata=server.pgdata, user=server.system_user)
+    try:
+        yield
+    finally:
+        server.ensure_postgres_running()
 
 
 def new_database(server: str) -> str:

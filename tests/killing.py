@@ -20,6 +20,7 @@ from springtide.domain.rows import KEY
 from springtide.pipeline.steps import STEPS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from springtide.domain.run import Run
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 HOURS = 1500
 SETTINGS = """\
 [home]
-store = "./var"
+store = "{store}"
 database = "{database}"
 
 [sources.candles]
@@ -53,12 +54,12 @@ first = "always"
 """
 
 
-def make_home(folder: Path, database: str, *, models: int = 0, written: str = "") -> Home:
+def make_home(folder: Path, database: str, *, store: str = "./var", models: int = 0, written: str = "") -> Home:
     """A home with models m0, m1, ... and those written, which learn from one table whose rows come from files."""
     (folder / "rows").mkdir(parents=True)
     (folder / "rows" / "first.csv").write_text(csv(0, HOURS))
     written += "".join(MODEL.format(name=f"m{number}") for number in range(models))
-    (folder / "springtide.toml").write_text(SETTINGS.format(database=database, models=written))
+    (folder / "springtide.toml").write_text(SETTINGS.format(store=store, database=database, models=written))
     return open_home(read_settings(folder / "springtide.toml", environ={}))
 
 
@@ -68,6 +69,7 @@ class Workers:
 
     folder: Path
     count: int
+    grace_s: float = 0.2
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
 
@@ -82,7 +84,7 @@ class Workers:
 
     def start(self) -> subprocess.Popen[str]:
         """Another worker."""
-        command = [sys.executable, "-m", "springtide.app.work", "--grace", "0.2"]
+        command = [sys.executable, "-m", "springtide.app.work", "--grace", str(self.grace_s)]
         return subprocess.Popen(
             command, cwd=self.folder, env=environment(), stdout=subprocess.DEVNULL, text=True, start_new_session=True
         )
@@ -159,10 +161,20 @@ def check(home: Home, runs: list[Run], *, rows: int) -> dict[str, int]:
     return counts
 
 
-def kill_many(home: Home, workers: Workers, models: list[str], *, kills: int, seed: int) -> list[str]:
-    """Ask for run after run and kill at every step in turn and at random moments of the training; the runs' ids."""
+MOMENTS: tuple[tuple[str, float | None], ...] = (*((step, 0.0) for step in STEPS), *((("train", None),) * 6))
+
+
+def kill_many(
+    home: Home,
+    workers: Workers,
+    models: list[str],
+    *,
+    kills: int,
+    seed: int,
+    moments: Sequence[tuple[str, float | None]] = MOMENTS,
+) -> list[str]:
+    """Ask for run after run and kill so many seconds after steps have begun, in turn (None: at random); the runs' ids."""
     chance, asked = random.Random(seed), []
-    moments = [(step, 0.0) for step in STEPS] + [("train", None)] * 6
     place = 0
     while sum(workers.kills.values()) < kills:
         model = models[place % len(models)]

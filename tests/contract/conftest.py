@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from socket import socket
 from typing import TYPE_CHECKING
 
 import pytest
+from tests import stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,25 +14,6 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def s3_server() -> Iterator[str]:
     """The address of a real S3 server on loopback with the bucket ``models``."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    _make_bucket(f"{url}/models")
-    yield url
-    server.kill()
-    server.wait()
-
-
-def _make_bucket(url: str) -> None:
-    """The first request waits until the server is up."""
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(urllib.request.Request(url, method="PUT")).close()
-        except urllib.error.URLError:
-            time.sleep(0.05)
-        else:
-            return
-    raise RuntimeError("the S3 server did not start")
+    with stores.s3_server() as url:
+        stores.make_bucket(url, "models")
+        yield url

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 from tests import killing
+from tests.unit.cli.world import environment
 
 from springtide.app import queue
 from springtide.domain.errors import Conflict, NotFound
@@ -169,3 +173,66 @@ def test_a_run_that_a_release_of_another_format_had_begun_ends_with_that_reason(
     assert ended.state == "failed"
     assert ended.failure is not None
     assert "begun in format 0" in ended.failure.what
+
+
+def test_a_run_whose_model_is_taken_out_of_the_file_goes_on_and_one_that_waits_fails_with_that_reason(
+    home: Home, folder: Path, workers: killing.Workers
+) -> None:
+    settings = folder / "springtide.toml"
+    written = settings.read_text()
+    running, waiting = (queue.submit(home, model, reasons=("by hand",)) for model in ("long", "m1"))
+    wait_for(home, running.id, "train")
+    settings.write_text(written.replace("[models.long", "[models.other").replace("[models.m1", "[models.another"))
+    try:
+        time.sleep(1)
+        assert home.registry.run(running.id).state == "running"
+        queue.cancel(home, running.id, by="a test")
+        ended = killing.wait_for_all(home, [running.id, waiting.id], patience_s=60)
+    finally:
+        settings.write_text(written)
+    assert [run.state for run in ended] == ["cancelled", "failed"]
+    assert ended[1].failure is not None
+    assert "there is no model 'm1'" in ended[1].failure.what
+
+
+def test_a_worker_of_another_store_does_not_start_and_says_why(
+    home: Home, folder: Path, workers: killing.Workers
+) -> None:
+    other = folder.parent / "other.toml"
+    written = (folder / "springtide.toml").read_text()
+    database = f"sqlite:///{folder}/var/springtide.db"
+    other.write_text(written.replace("./var", "./elsewhere", 1).replace("sqlite:///var/springtide.db", database))
+    command = [sys.executable, "-m", "springtide.app.work", "--config", str(other)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "the database belongs to another store" in done.stderr
+
+
+def test_a_full_disk_holds_a_run_up_until_there_is_room(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here ({mounted.stderr.decode().strip()})")
+    try:
+        home = killing.make_home(tmp_path / "home", "sqlite:///springtide.db", store=str(disk), models=1)
+        with killing.Workers(tmp_path / "home", count=1):
+            wait_until = time.monotonic() + 60
+            while not (disk / "store.txt").exists():  # the worker has come up
+                assert time.monotonic() < wait_until
+                time.sleep(0.1)
+            filling = disk / "filling"
+            with suppress(OSError), filling.open("wb", buffering=0) as file:
+                while True:
+                    file.write(bytes(4096))
+            run = queue.submit(home, "m0", reasons=("by hand",))
+            while not (told := [one for one in home.registry.events(run.id) if one.kind == "step_retried"]):
+                assert not home.registry.run(run.id).ended, home.registry.run(run.id)
+                time.sleep(0.1)
+            filling.unlink()
+            (ended,) = killing.wait_for_all(home, [run.id], patience_s=60)
+        home.registry.engine.dispose()
+        assert "space" in told[0].body["what"].lower() or "written" in told[0].body["what"]
+        assert ended.state == "succeeded"
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)

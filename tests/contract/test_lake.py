@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
+from tests import stores
 
 from springtide.domain.errors import Conflict, NotFound, StoreFailed
 from springtide.domain.rows import Filter
@@ -23,7 +18,8 @@ from springtide.lake.table import Parcel
 from springtide.lake.tables import Lake
 
 if TYPE_CHECKING:
-    from collections.abc import ItemsView, Iterator
+    from collections.abc import ItemsView
+    from pathlib import Path
 
     from springtide.lake.table import Table
 
@@ -36,52 +32,14 @@ def candles(hours: range, close: float = 1.0, series: tuple[str, ...] = ("BTC/US
     return pl.DataFrame(lines, schema=schema, orient="row")
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = Path(sys.executable).with_name("moto_server")
-    if not program.exists():
-        pytest.skip("moto[server] is not installed")
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen([program, "-H", "127.0.0.1", "-p", str(port)], stdout=quiet, stderr=quiet) as server:
-        try:
-            _wait_for(port)
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.kill()
-
-
-def _wait_for(port: int) -> None:
-    for _ in range(200):
-        try:
-            socket.create_connection(("127.0.0.1", port), 0.1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    pytest.fail("the S3 server did not start within ten seconds")
-
-
 @pytest.fixture(params=["folder", "s3"])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     if request.param == "folder":
         return Lake(str(tmp_path / "lake"))
-    endpoint = request.getfixturevalue("s3")
+    endpoint = request.getfixturevalue("s3_server")
     bucket = tmp_path.name.lower().replace("_", "-").strip("-")[-40:].lstrip("-")
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{bucket}", method="PUT")).close()
-    return Lake(f"s3://{bucket}/some/prefix", _options(endpoint))
-
-
-def _options(endpoint: str) -> dict[str, str]:
-    return {
-        "aws_endpoint_url": endpoint,
-        "aws_allow_http": "true",
-        "aws_access_key_id": "key",
-        "aws_secret_access_key": "secret",
-        "aws_region": "us-east-1",
-    }
+    stores.make_bucket(endpoint, bucket)
+    return Lake(f"s3://{bucket}/some/prefix", stores.s3_environment(endpoint))
 
 
 def test_an_empty_lake_has_no_tables(lake: Lake) -> None:
@@ -196,7 +154,7 @@ def test_a_writer_that_is_overtaken_every_time_gives_up_and_leaves_nothing(tmp_p
 
 def test_an_object_store_that_does_not_answer_is_said_so() -> None:
     with pytest.raises(StoreFailed, match=r"could not take or give bytes.*Connection refused"):
-        Lake("s3://bucket/lake", _options("http://127.0.0.1:9")).open("binance")
+        Lake("s3://bucket/lake", stores.s3_environment("http://127.0.0.1:9")).open("binance")
 
 
 def test_a_commit_says_whose_rows_it_holds_and_which_were_new(lake: Lake) -> None:

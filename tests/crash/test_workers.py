@@ -37,7 +37,8 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
 
 def test_runs_whose_workers_are_killed_end_once_with_every_row(home: Home, tmp_path: Path) -> None:
     with killing.Workers(tmp_path / "home", count=2) as workers:
-        runs = killing.kill_many(home, workers, ["m0", "m1"], kills=3, seed=1)
+        moments = [("train", None), ("evaluate", 0.0), ("publish", 0.0)]
+        runs = killing.kill_many(home, workers, ["m0", "m1"], kills=3, seed=1, moments=moments)
         found = killing.wait_for_all(home, runs, patience_s=120)
     counts = killing.check(home, found, rows=killing.HOURS)
     bad = {name: counts[name] for name in counts if "twice" in name or "lost" in name or "not" in name}

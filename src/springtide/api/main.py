@@ -16,6 +16,7 @@ os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 from springtide.api.server import serve
 from springtide.app.answers import Answers
 from springtide.app.home import open_home, read_settings
+from springtide.app.memory import keep_memory_together
 from springtide.domain.errors import SpringtideError
 
 __all__ = ["main"]
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="The Springtide API server.")
     parser.add_argument("--config", type=Path, default=Path("springtide.toml"))
     config = parser.parse_args(arguments).config
+    keep_memory_together()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = read_settings(config)

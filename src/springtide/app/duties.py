@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from springtide.app.home import Home
+    from springtide.domain.notice import Event
     from springtide.domain.trigger import Finding
 
 __all__ = ["SchedulerDuties"]
@@ -93,6 +94,8 @@ class SchedulerDuties:
         now = time.monotonic()
         if drift is None or now - self._looked.get(model, -math.inf) < drift.every.total_seconds():
             return ()
+        if self._home.registry.champion(model) is None:
+            return ()
         self._looked[model] = now
         child = Child(executor_command(self._config))
         try:
@@ -101,17 +104,27 @@ class SchedulerDuties:
             child.close()
         if "failed" in answer:
             LOG.warning("drift of %s could not be looked at: %s", model, answer["failed"]["what"])
-        for reason in answer.get("reasons", ()):
-            notice = Notice(
-                id=f"drift-{model}-{utc_now():%Y%m%d}",
-                event="drift",
-                title=f"{model} has drifted",
-                text=reason,
-                at=utc_now(),
-                model=model,
-            )
-            announce(self._home, notice)
-        return tuple(answer.get("reasons", ()))
+        reasons = tuple(answer.get("reasons", ()))
+        if reasons:
+            self._tell_drift(model, reasons, skill_lost=answer["skill_lost"])
+        return reasons
+
+    def _tell_drift(self, model: str, reasons: Sequence[str], *, skill_lost: bool) -> None:
+        """Once a day: what has moved; the last reason is that of the losses, where these are worse than a baseline's."""
+        told: list[tuple[Event, str, Sequence[str]]] = [("drift", "has drifted", reasons)]
+        if skill_lost:
+            told = [("skill_lost", "is worse than a baseline", reasons[-1:]), ("drift", "has drifted", reasons[:-1])]
+        for event, words, of_it in told:
+            if of_it:
+                notice = Notice(
+                    id=f"{event}-{model}-{utc_now():%Y%m%d}",
+                    event=event,
+                    title=f"{model} {words}",
+                    text="\n".join(of_it),
+                    at=utc_now(),
+                    model=model,
+                )
+                announce(self._home, notice)
 
     def _tell(self, finding: Finding) -> None:
         LOG.warning("%s: %s", finding.subject, finding.what)

@@ -14,7 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.home import open_home, read_settings
+from springtide.app.home import check_one_store, open_home, read_settings
+from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady, SourceUnavailable, SpringtideError, StoreFailed
@@ -48,7 +49,8 @@ class Executor:
         try:
             if question["ask"] == "drift":
                 home = open_home(read_settings(self._config))
-                return {"reasons": list(find_drift(home, question["model"], tasks=self._tasks).reasons)}
+                report = find_drift(home, question["model"], tasks=self._tasks)
+                return {"reasons": list(report.reasons), "skill_lost": report.loss is not None and report.loss.drifted}
             if question["run"] != self._run:
                 self._open(question["run"])
             if question["ask"] == "begin":
@@ -67,6 +69,7 @@ class Executor:
         """Get ready for a run, wherever it stands."""
         self._close()
         self._home = open_home(read_settings(self._config))
+        check_one_store(self._home)
         found = self._home.registry.run(run)
         folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="springtide-")))
         self._left.enter_context(_telling(self._home, run))
@@ -123,6 +126,7 @@ class _telling(logging.Handler):  # noqa: N801 - a context manager
 
 def main() -> None:
     """Answer questions until there is nobody to ask them: ``python -m springtide.app.executor springtide.toml``."""
+    keep_memory_together()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to the log of the worker, not among the answers
     logging.getLogger("springtide").setLevel(logging.INFO)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from springtide.app.intake import Intake
-from springtide.domain.errors import NotFound, StoreFailed, did_you_mean
+from springtide.domain.errors import NotFound, SettingsError, StoreFailed, did_you_mean
 from springtide.lake.tables import Lake
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database
+from springtide.registry.identity import name_of
 from springtide.registry.migrate import migrate
 from springtide.registry.registry import Registry
 from springtide.registry.run_files import RunFiles
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model, Settings
     from springtide.tasks.seam import Codec
 
-__all__ = ["Home", "open_home", "read_settings"]
+__all__ = ["Home", "check_one_store", "open_home", "read_settings"]
 
 RECIPES: Mapping[str, type[BaseModel]] = {"forecast": ForecastRecipe}
 
@@ -87,16 +88,40 @@ def open_home(settings: Settings) -> Home:
     if "://" not in store:
         _make_folder(Path(store))
     migrate(settings.home.database)
-    lake = Lake(f"{store}/tables")
-    registry = Registry(open_database(settings.home.database), Blobs(f"{store}/models"))
+    options = _store_options(os.environ)
+    lake = Lake(f"{store}/tables", options)
+    registry = Registry(open_database(settings.home.database), Blobs(f"{store}/models", options))
     return Home(
         settings=settings,
         lake=lake,
         registry=registry,
-        run_files=RunFiles(f"{store}/runs"),
+        run_files=RunFiles(f"{store}/runs", options),
         codecs={"forecast": ForecastCodec()},
         intake=Intake(lake, registry),
     )
+
+
+def check_one_store(home: Home) -> None:
+    """Refuse a database that belongs to another store: a run would begin in one and go on in another.
+
+    Raises
+    ------
+    SettingsError
+        If the database was used with another store before.
+    """
+    store = home.settings.home.store
+    found = name_of(store, _store_options(os.environ))
+    if home.registry.store_name(found) != found:
+        raise SettingsError(
+            "the database belongs to another store than this one",
+            where=f"section [home]: store {store}",
+            do="name the store and the database that belong together, as they are in the springtide.toml of other workers",
+        )
+
+
+def _store_options(environ: Mapping[str, str]) -> dict[str, str]:
+    """What the libraries below do not find in the environment by themselves; ``AWS_...`` keys and endpoints they do."""
+    return {"aws_allow_http": environ["AWS_ALLOW_HTTP"]} if "AWS_ALLOW_HTTP" in environ else {}
 
 
 def _make_folder(folder: Path) -> None:

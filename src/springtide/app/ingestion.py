@@ -140,14 +140,25 @@ def _open(
             return _simulated(name, settings, now=now)
 
 
+def _never_after(now: Callable[[], datetime], faster: Callable[[], datetime]) -> Callable[[], datetime]:
+    """The market's time has no rows of tomorrow."""
+    return lambda: min(now(), faster())
+
+
 @contextmanager
 def _simulated(name: str, settings: SimulatorSource, *, now: Callable[[], datetime]) -> Iterator[Source]:
     """A simulated exchange on loopback for as long as its candles are being fetched."""
     from springtide.sources.exchange import ExchangeSource as Exchange  # noqa: PLC0415 # ccxt costs 0.5 s
-    from springtide.sources.simulator.market import Market  # noqa: PLC0415 # belongs to this kind alone
+    from springtide.sources.simulator.clock import AcceleratedClock  # noqa: PLC0415 # belongs to this kind alone
+    from springtide.sources.simulator.market import Market  # noqa: PLC0415
     from springtide.sources.simulator.server import simulated_exchange  # noqa: PLC0415
 
     market = Market(settings.symbols, seed=settings.seed, start=MARKET_START, base=settings.timeframe)
+    if settings.speed is not None and settings.since is not None:
+        faster = AcceleratedClock(
+            MARKET_START + settings.history, speed=settings.speed, clock=now, begun=settings.since
+        )
+        now = _never_after(now, faster)
     with simulated_exchange(market, clock=now) as exchange:
         speaks_binance = ExchangeSource(
             kind="exchange",

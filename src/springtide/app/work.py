@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from springtide.app.code import code_version
 from springtide.app.duties import SchedulerDuties
-from springtide.app.home import open_home, read_settings
+from springtide.app.home import check_one_store, open_home, read_settings
+from springtide.app.memory import keep_memory_together
 from springtide.app.notifying import announce, of_run
 from springtide.app.queue import executor_command
-from springtide.domain.errors import SpringtideError
+from springtide.domain.errors import SpringtideError, StoreFailed
 from springtide.pipeline.durable.worker import Limits, RunWorker
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "worker_for"]
 
+LOG = logging.getLogger("springtide.worker")
 GRACE_S = 10.0  # for a run to come to its end when the worker is told to stop
 
 
@@ -42,7 +44,10 @@ def worker_for(config: Path, home: Home) -> RunWorker:
     def ended(run: Run) -> None:
         if run.state != "cancelled":
             _tell(run, home)
-        home.run_files.remove(run.id)
+        try:
+            home.run_files.remove(run.id)
+        except StoreFailed as error:
+            LOG.warning("files of run %s stay in the store, and are of no use: %s", run.id, error)
 
     return RunWorker(
         home.registry,
@@ -72,6 +77,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, default=Path("springtide.toml"))
     parser.add_argument("--grace", type=float, default=GRACE_S, help="Seconds for a run to end when told to stop.")
     asked = parser.parse_args(arguments)
+    keep_memory_together()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("springtide").setLevel(logging.INFO)
     told = threading.Event()
@@ -79,6 +85,7 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: told.set())
     try:
         home = open_home(read_settings(asked.config))
+        check_one_store(home)
         worker = worker_for(asked.config, home)
         me = worker.start()
     except SpringtideError as error:

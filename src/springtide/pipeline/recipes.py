@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime  # noqa: TC003 - read by what makes an origin of JSON
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,7 +14,6 @@ from springtide.domain.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
     from springtide.domain.recipe import FoundRecipe
     from springtide.settings.words import Model

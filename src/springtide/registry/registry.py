@@ -17,6 +17,7 @@ from springtide.registry import (
     batches,
     calls,
     events,
+    identity,
     journal,
     outbox,
     queue,
@@ -333,6 +334,11 @@ class Registry:
         """What a run told after the event of that number, oldest first."""
         with reading(self._engine) as connection:
             return events.after(connection, run, after, limit)
+
+    def store_name(self, found: str) -> str:
+        """The name of the store that this database belongs to: from now on `found`, where it belongs to none yet."""
+        with writing(self._engine) as connection:
+            return identity.remembered(connection, found)
 
     # Workers
 

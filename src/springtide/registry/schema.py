@@ -43,6 +43,7 @@ __all__ = [
     "RETIRED",
     "REVISION_TABLE",
     "RUNS",
+    "STORES",
     "TRIGGERS",
     "VERSIONS",
     "WORKERS",
@@ -220,6 +221,12 @@ OUTBOX = Table(  # notices and what came of them, one row for each place
     Column("failure", Text),
     CheckConstraint("state in ('waiting', 'delivered', 'given up')", name="springtide_outbox_state"),
     Index("springtide_outbox_by_due", "state", "due"),
+)
+
+STORES = Table(  # the name of the one store that belongs to this database
+    "springtide_stores",
+    METADATA,
+    Column("name", String, primary_key=True),
 )
 
 RECIPES = Table(  # what a search has found for a model

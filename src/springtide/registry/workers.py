@@ -54,9 +54,10 @@ def hand_back(connection: Connection, worker: Worker) -> None:
 
 
 def leave(connection: Connection, worker: Worker) -> None:
-    """Give a place up, if it is still this worker's."""
+    """Give a place up, if it is still this worker's, and its duties, until whenever its clock said that it had them."""
     mine = (WORKERS.c.id == worker.id) & (WORKERS.c.process == worker.process) & (WORKERS.c.beat == worker.beat)
-    connection.execute(delete(WORKERS).where(mine))
+    if connection.execute(delete(WORKERS).where(mine)).rowcount:
+        connection.execute(delete(LEASES).where(LEASES.c.holder == worker.id))
 
 
 def lease(connection: Connection, name: str, holder: str, now: datetime, span: timedelta) -> bool:

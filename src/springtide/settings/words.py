@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -117,6 +117,22 @@ class SimulatorSource(_Source):
     overlap: Annotated[int, Field(ge=0)] = 3
     seed: int = 1
     table: str | None = None
+    speed: (
+        Annotated[float, Field(gt=1, description="Of the market's time; it then starts after its history.")] | None
+    ) = None
+    since: Annotated[datetime, Field(description="When the faster time began.")] | None = None
+
+    @model_validator(mode="after")
+    def _check_that_faster_time_has_a_beginning(self) -> SimulatorSource:
+        if (self.speed is None) != (self.since is None):
+            raise SettingsError(
+                "speed and since belong together",
+                where="[sources]",
+                do="write speed = 360 and since = 2026-01-31T12:00:00Z, the time at which it is to begin",
+            )
+        if self.since is not None and self.since.tzinfo is None:
+            raise SettingsError("since has no time zone", where="[sources]", do="end it with Z")
+        return self
 
 
 def _name_series(value: object) -> object:

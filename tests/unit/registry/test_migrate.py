@@ -41,7 +41,7 @@ def test_the_migrations_lead_to_the_tables_that_the_code_knows(url: str) -> None
 def test_a_database_of_the_first_revision_gets_what_is_new_and_keeps_what_it_has(url: str) -> None:
     engine = open_database(url)
     with writing(engine) as connection:
-        later = {"workers", "leases", "active", "events", "triggers", "outbox", "recipes", "calls"}
+        later = {"workers", "leases", "active", "events", "triggers", "outbox", "recipes", "stores", "calls"}
         later |= {"batches", "regions", "rejected_rows"}
         for name in sorted(later):
             connection.execute(text(f"DROP TABLE springtide_{name}"))

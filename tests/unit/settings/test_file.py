@@ -191,6 +191,12 @@ MISTAKES = {
     "a key outside of all sections": ('stor = "x"\n', 1, "'stor' is not known", "known: compute, home"),
     "an unknown key of home": ('[home]\nstor = "x"\n', 2, "'stor' is not known", "did you mean 'store'?"),
     "an unknown key of a source": (EXCHANGE + 'tabel = "x"\n', 5, "'tabel' is not known", "did you mean 'table'?"),
+    "faster time without its beginning": (
+        '[sources.a]\nkind = "simulator"\nspeed = 360\n',
+        1,
+        "speed and since belong together",
+        "write speed = 360 and since =",
+    ),
     "an unknown key of a model": (MODEL + "seeed = 3\n", 4, "'seeed' is not known", "did you mean 'seed'?"),
     "an unknown key of a recipe": (MODEL + "horizn = 3\n", 4, "'horizn' is not known", "did you mean 'horizon'?"),
     "an unknown key of a gate": (

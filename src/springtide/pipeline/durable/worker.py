@@ -178,9 +178,9 @@ class RunWorker:
         try:
             if not self._take_up(run):
                 return "ended"
-            said: Said = DBOS.run_step({"name": "begin"}, self._ask, run, ask="begin")
+            said: Said = DBOS.run_step({"name": "begin"}, self._ask_again, run, ask="begin")
             for name in said.get("steps", ()):
-                said = DBOS.run_step({"name": name}, self._do, run, name)
+                said = DBOS.run_step({"name": name}, self._ask_again, run, ask="step", step=name)
                 if said:
                     break
             return DBOS.run_step({"name": "end"}, self._end, run, said)
@@ -217,11 +217,11 @@ class RunWorker:
             )
         return True
 
-    def _do(self, run: str, name: str) -> Said:
-        """One step, tried again where it failed for a reason that passes."""
+    def _ask_again(self, run: str, **question: Any) -> Said:
+        """What the process of the run says, asked again where something failed that passes."""
         deaths, waits = 0, iter(RETRIES_S)
         while True:
-            said = self._ask(run, ask="step", step=name)
+            said = self._ask(run, **question)
             failed = said.get("failed")
             if failed is None:
                 return said
@@ -229,7 +229,7 @@ class RunWorker:
             wait = next(waits, None)
             if wait is None or deaths > MOST_DEATHS or not failed.get("transient"):
                 return said
-            self._tell(run, "step_retried", step=name, what=failed["what"], in_seconds=wait)
+            self._tell(run, "step_retried", step=question.get("step", "begin"), what=failed["what"], in_seconds=wait)
             self._wait(wait)
 
     def _ask(self, run: str, **question: Any) -> Said:
@@ -266,7 +266,7 @@ class RunWorker:
                 run, lambda found: replace(found, state=state, failure=failure, finished=utc_now())
             )
         )
-        self._ended(end)
+        self._patiently(lambda: self._ended(end))
         return end.state
 
     def _release(self) -> None:

@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.CheckConstraint("state in ('waiting', 'delivered', 'given up')", name="springtide_outbox_state"),
         sa.Index("springtide_outbox_by_due", "state", "due"),
     )
+    op.create_table("springtide_stores", sa.Column("name", sa.String, primary_key=True))
     op.create_table(
         "springtide_recipes",
         sa.Column("model", sa.String, primary_key=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ __all__ = ["AcceleratedClock"]
 
 @dataclass(frozen=True, slots=True)
 class AcceleratedClock:
-    """A clock that reads `start` now and then runs `speed` times as fast as `clock`.
+    """A clock that reads `start` when `clock` reads `begun` (now), and runs `speed` times as fast.
 
     Examples
     --------
@@ -28,11 +28,13 @@ class AcceleratedClock:
     start: datetime
     speed: float
     clock: Callable[[], datetime]
-    begun: datetime = field(init=False)
+    begun: datetime | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "begun", self.clock())
+        if self.begun is None:
+            object.__setattr__(self, "begun", self.clock())
 
     def __call__(self) -> datetime:
         """The time it is by this clock."""
+        assert self.begun is not None  # since it was made
         return self.start + (self.clock() - self.begun) * self.speed
