@@ -14,6 +14,7 @@ from tests import stores
 from springtide.domain.errors import Conflict, NotFound, StoreFailed
 from springtide.domain.rows import Filter
 from springtide.lake.columns import MOMENT
+from springtide.lake.table import Parcel
 from springtide.lake.tables import Lake
 
 if TYPE_CHECKING:
@@ -154,3 +155,43 @@ def test_a_writer_that_is_overtaken_every_time_gives_up_and_leaves_nothing(tmp_p
 def test_an_object_store_that_does_not_answer_is_said_so() -> None:
     with pytest.raises(StoreFailed, match=r"could not take or give bytes.*Connection refused"):
         Lake("s3://bucket/lake", stores.s3_environment("http://127.0.0.1:9")).open("binance")
+
+
+def test_a_commit_says_whose_rows_it_holds_and_which_were_new(lake: Lake) -> None:
+    table = lake.open("binance")
+    one, two = candles(range(3), series=("BTC/USDT",)), candles(range(2), series=("ETH/USDT",))
+    first = table.write_parcels(lambda _id, _version: [Parcel(one, {"of": "a"}), Parcel(two, {"of": "b"})])
+    later = candles(range(2, 4), close=2.0, series=("BTC/USDT",))
+    second = table.write_parcels(lambda _id, _version: [Parcel(two, {"of": "b"}), Parcel(later, {"of": "a"})])
+    assert first is not None
+    assert second is not None
+    assert first.facts == (
+        {"of": "a", "new": 3, "corrected": 0, "unchanged": 0},
+        {"of": "b", "new": 2, "corrected": 0, "unchanged": 0},
+    )
+    assert second.facts == (
+        {"of": "b", "new": 0, "corrected": 0, "unchanged": 2},
+        {"of": "a", "new": 1, "corrected": 1, "unchanged": 0},
+    )
+    table.compact()
+    assert table.parcels_after(-1) == [first, second]
+    assert table.parcels_after(0) == [second]
+    assert table.parcels_after(second.version) == []
+    assert table.scan().collect().height == 6
+
+
+def test_what_to_store_is_asked_again_when_somebody_was_quicker(lake: Lake) -> None:
+    table = lake.open("binance")
+    seen: list[int] = []
+
+    def choose(_id: str | None, version: int) -> list[Parcel]:
+        seen.append(version)
+        if len(seen) < 3:
+            table.write(candles(range(100 + len(seen), 101 + len(seen)), series=("BTC/USDT",)))
+        return [Parcel(candles(range(3)), {})]
+
+    written = table.write_parcels(choose)
+    assert seen == [-1, 0, 1]
+    assert written is not None
+    assert written.version == 2
+    assert table.write_parcels(lambda _id, _version: []) is None

@@ -18,6 +18,7 @@ from springtide.domain.errors import Conflict, ModelRefused, NotFound, NotReady,
 from springtide.domain.model import Manifest
 from springtide.domain.notice import Notice
 from springtide.domain.recipe import FoundRecipe
+from springtide.domain.regions import Receipt, RegionFacts, RejectedRow
 from springtide.domain.rows import Filter, Snapshot
 from springtide.domain.run import Failure, Run, Step
 from springtide.domain.trigger import TriggerState
@@ -746,3 +747,62 @@ def test_the_newest_search_of_a_model_is_kept_whole_until_it_is_forgotten(regist
     assert registry.forget_recipe("btc")
     assert not registry.forget_recipe("btc")
     assert (registry.recipe("btc"), registry.recipe("eth")) == (None, other)
+
+
+def receipt(number: int, region: str = "omsk", *, version: int = 0) -> Receipt:
+    """A batch of ten rows, one of them corrected and one rejected."""
+    at, day = NOON + timedelta(minutes=number), NOON + timedelta(days=number)
+    return Receipt("counts", region, f"b{number}", "ab" * 32, at, version, 10, 8, 1, 0, 1, day, day)
+
+
+def test_batches_are_indexed_once_and_counted_by_region(registry: Registry) -> None:
+    assert registry.indexed_batches("counts") is None
+    many = [receipt(number, f"region {number % 3}", version=number // 100) for number in range(1_200)]
+    for _ in range(2):  # also another process may have done it
+        registry.enter_batches("counts", "id", many)
+    assert registry.indexed_batches("counts") == ("id", 11)
+    known = registry.find_batches("counts", "id", [(one.region, one.batch) for one in many] + [("x", "b1")])
+    assert known == {(one.region, one.batch): one for one in many}
+    newest = NOON + timedelta(days=1_197)
+    assert registry.regions("counts")[0] == RegionFacts(
+        "region 0",
+        batches=400,
+        rows=3_200,
+        corrected=400,
+        rejected=400,
+        arrived=NOON + timedelta(minutes=1_197),
+        newest=newest,
+    )
+    assert registry.regions("other") == []
+
+
+def test_batches_that_come_again_are_counted_beside_the_new_ones(registry: Registry) -> None:
+    registry.enter_batches("counts", "id", [receipt(1), receipt(2)], again=[receipt(1), receipt(1)])
+    [omsk] = registry.regions("counts")
+    assert (omsk.batches, omsk.repeated, omsk.arrived) == (2, 2, NOON + timedelta(minutes=2))
+
+
+def test_the_index_of_a_table_that_was_made_anew_begins_anew(registry: Registry) -> None:
+    registry.enter_batches("counts", "old", [receipt(1, version=9), receipt(2, "tver")])
+    registry.enter_batches("counts", "new", [receipt(1)])
+    assert registry.indexed_batches("counts") == ("new", 0)
+    assert registry.find_batches("counts", "old", [("omsk", "b1")]) == {}
+    assert [(one.region, one.batches) for one in registry.regions("counts")] == [("omsk", 1)]
+
+
+def test_rejected_rows_replace_those_of_their_batch_and_only_the_newest_are_kept(registry: Registry) -> None:
+    def bad(batch: int, *rows: int) -> list[RejectedRow]:
+        at = NOON + timedelta(minutes=batch)
+        return [RejectedRow("omsk", f"b{batch}", row, at, f"why {row}", "{}") for row in rows]
+
+    registry.reject_rows("counts", bad(1, 1, 2), keep=3)
+    registry.reject_rows("counts", bad(1, 5), keep=3)
+    assert registry.rejected_rows("counts") == bad(1, 5)
+    registry.refuse_batch("counts", RejectedRow("omsk", "b2", None, NOON + timedelta(minutes=2), "no column"), keep=3)
+    registry.reject_rows("counts", bad(3, *range(1, 10)), keep=3)
+    assert registry.rejected_rows("counts", "omsk") == bad(3, 1, 2, 3)
+    assert registry.rejected_rows("counts", "tver") == []
+    assert (registry.regions("counts")[0].refused, registry.regions("counts")[0].arrived) == (
+        1,
+        NOON + timedelta(minutes=2),
+    )

@@ -33,6 +33,7 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     words.CoinGeckoSource,
     words.SimulatorSource,
     words.FilesSource,
+    words.RowsSource,
     words.Model,
     words.Gate,
     words.Expires,

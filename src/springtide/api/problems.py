@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
-from springtide.domain.errors import SpringtideError
+from springtide.domain.errors import SpringtideError, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,8 +34,11 @@ AnyRequest = Request[Any, Any, Any]
 def _of_ours(request: AnyRequest, error: SpringtideError) -> Response[dict[str, Any]]:
     if error.status >= 500:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
+    # What is still on its way of a body that is too large is not waited for.
+    headers = {"connection": "close"} if isinstance(error, TooLarge) else None
+    kind = type(error).__name__
     return _problem(
-        type(error).__name__, error.status, what=error.what, where=error.where, do=error.do, facts=error.facts
+        kind, error.status, what=error.what, where=error.where, do=error.do, facts=error.facts, headers=headers
     )
 
 

@@ -16,6 +16,7 @@ from litestar.response import ServerSentEvent, ServerSentEventMessage
 import springtide
 from springtide.api.bodies import CancelBody, InferBody, PredictBody, PromoteBody, RetrainBody, RollbackBody
 from springtide.api.metrics import Metrics
+from springtide.api.tables import TABLE_ROUTES
 from springtide.app import queue
 from springtide.app.answers import Answers
 from springtide.app.queue import submit
@@ -193,12 +194,6 @@ def report(answers: Asked, run: FromPath[str]) -> str:
     return report_on(answers.home.registry, answers.run(run))
 
 
-@get("/v1/tables", sync_to_thread=True, tags=["tables"])
-def tables(answers: Asked) -> list[Any]:
-    """The tables of the lake."""
-    return answers.tables()
-
-
 ROUTES = (
     healthz,
     readyz,
@@ -219,7 +214,7 @@ ROUTES = (
     cancel,
     events,
     report,
-    tables,
+    *TABLE_ROUTES,
 )
 
 

@@ -12,11 +12,12 @@ from springtide.app.request_rows import columns_of_request
 from springtide.app.tensors import array_of, form_of, tensor_of
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
-from springtide.domain.rows import SERIES, TIME
+from springtide.domain.rows import KEY, SERIES, TIME
 from springtide.domain.units import format_span
 from springtide.serving.graphs import Graphs
 from springtide.serving.shelf import Shelf
 from springtide.serving.watch import watching
+from springtide.settings.words import RowsSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -130,13 +131,17 @@ class Answers:
         return self.home.registry.run(run)
 
     def tables(self) -> list[dict[str, Any]]:
-        """The tables of the lake, with their newest version."""
-        lake = self.home.lake
-        tables = [lake.table(name) for name in lake.names()]
-        return [
-            {"table": table.name, "version": table.version(), "step_s": table.step_s, "key": table.key}
-            for table in tables
-        ]
+        """The tables of the lake, and those that rows can be sent to; these have no version before the first."""
+        lake, sources = self.home.lake, self.home.settings.sources
+        taking = {source.table or name: source for name, source in sources.items() if isinstance(source, RowsSource)}
+        facts: dict[str, dict[str, Any]] = {
+            name: {"version": None, "step_s": source.step_s, "key": (*KEY, *source.key)}
+            for name, source in taking.items()
+        }
+        for name in lake.names():
+            table = lake.table(name)
+            facts[name] = {"version": table.version(), "step_s": table.step_s, "key": table.key}
+        return [{"table": name, **facts[name], "takes_rows": name in taking} for name in sorted(facts)]
 
     # forecasts
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from springtide.app.intake import Intake
 from springtide.domain.errors import NotFound, SettingsError, StoreFailed, did_you_mean
 from springtide.lake.tables import Lake
 from springtide.registry.blobs import Blobs
@@ -42,6 +43,7 @@ class Home:
     registry: Registry
     run_files: RunFiles
     codecs: Mapping[str, Codec]
+    intake: Intake
 
     def model(self, name: str) -> Model:
         """The settings of a model."""
@@ -91,12 +93,15 @@ def open_home(settings: Settings) -> Home:
         _make_folder(Path(store))
     migrate(settings.home.database)
     options = _store_options(os.environ)
+    lake = Lake(f"{store}/tables", options)
+    registry = Registry(open_database(settings.home.database), Blobs(f"{store}/models", options))
     return Home(
         settings=settings,
-        lake=Lake(f"{store}/tables", options),
-        registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models", options)),
+        lake=lake,
+        registry=registry,
         run_files=RunFiles(f"{store}/runs", options),
         codecs={"forecast": ForecastCodec()},
+        intake=Intake(lake, registry),
     )
 
 

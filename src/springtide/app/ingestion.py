@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from springtide.domain.errors import NotFound, did_you_mean
-from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, SimulatorSource
+from springtide.domain.errors import NotFound, SettingsError, did_you_mean
+from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, RowsSource, SimulatorSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,6 +47,12 @@ def ingest(home: Home, source: str, *, now: Callable[[], datetime], told: Callab
             f"there is no source {source!r}", where="springtide.toml", do=did_you_mean(source, home.settings.sources)
         )
     settings = home.settings.sources[source]
+    if isinstance(settings, RowsSource):
+        raise SettingsError(
+            f"source {source!r} is sent to, it cannot be asked",
+            where=f"[sources.{source}]",
+            do=f"send rows with POST /v1/tables/{settings.table or source}/rows",
+        )
     with _open(source, settings, now=now, ledger=home.registry) as opened:
         return _bring(home.lake, opened, settings.table or source, told=told)
 
@@ -69,8 +75,9 @@ def ingest_file(
 
 
 def sources_of(home: Home, table: str) -> list[str]:
-    """The sources that feed a table."""
-    return [name for name, source in home.settings.sources.items() if (source.table or name) == table]
+    """The sources that can be asked for rows of a table."""
+    asked = {name: source for name, source in home.settings.sources.items() if not isinstance(source, RowsSource)}
+    return [name for name, source in asked.items() if (source.table or name) == table]
 
 
 def _bring(lake: Lake, source: Source, name: str, *, told: Callable[[Brought, float], None]) -> Brought:

@@ -16,6 +16,7 @@ from springtide.pipeline.triggers.age import AgeTriggers
 from springtide.pipeline.triggers.cron import CronTriggers
 from springtide.pipeline.triggers.drift import DriftTriggers
 from springtide.pipeline.triggers.new_rows import NewRowsTriggers, Wanted
+from springtide.pipeline.triggers.regions import Awaited, RegionsTriggers
 from springtide.pipeline.triggers.request import RequestTriggers
 from springtide.pipeline.triggers.sources import KIND as SOURCE
 from springtide.pipeline.triggers.sources import Sources
@@ -219,12 +220,23 @@ def _triggers_of(
             {model: one.max_age for model, one in retrain.items() if one.max_age is not None},
             made=home.registry.champions_made,
         ),
+        RegionsTriggers(_awaited(home), lake=home.lake, pool=looking),
         RequestTriggers(models, registry=home.registry),
     ]
     if look_for_drift is not None:
         drifting = [model for model, one in retrain.items() if one.drift]
         kinds.append(DriftTriggers(drifting, look=look_for_drift, pool=looking))
     return tuple(kinds)
+
+
+def _awaited(home: Home) -> dict[str, Awaited]:
+    """Whose reports each model waits for."""
+    awaited = {}
+    for model, settings in home.settings.models.items():
+        source = home.settings.rows_source(settings.table)
+        if settings.retrain.regions and source is not None and source.period is not None:
+            awaited[model] = Awaited(settings.table, source.regions, source.period, source.full)
+    return awaited
 
 
 def series_of(recipe: object) -> tuple[str, ...]:

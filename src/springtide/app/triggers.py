@@ -51,6 +51,11 @@ def _of_model(
         yield {"kind": "max_age", "setting": format_span(retrain.max_age), "seen": fired, "next": due}
     if retrain.drift:
         yield {"kind": "drift", "setting": "on", "seen": seen("drift"), "next": "when there is drift"}
+    if retrain.regions:
+        reported = states.get((model, "regions"))
+        later = "" if reported is None else f" after that from {str(reported.facts['period'])[:16].replace('T', ' ')}"
+        wanted = f"all regions have reported for a period{later}"
+        yield {"kind": "regions", "setting": "on", "seen": seen("regions"), "next": wanted}
 
 
 def source_rhythms(home: Home) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, progress_bar, short_time, stderr
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import SettingsError, SpringtideError
+from springtide.settings.words import RowsSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,7 +92,7 @@ def _sources(home: Home, source: str | None) -> list[str]:
         return [source]
     if not home.settings.sources:
         raise SettingsError("no source is set", where="springtide.toml", do="add [sources.NAME], or use --file")
-    return list(home.settings.sources)
+    return [name for name, one in home.settings.sources.items() if not isinstance(one, RowsSource)]
 
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "init": "Write a commented springtide.toml.",
     "ingest": "Bring in new rows of a source or a file.",
     "tables": "What the tables hold: spans, gaps, duplicates.",
+    "regions": "What came from each region that sends rows into a table.",
     "retrain": "One run in the foreground: steps, progress, verdict.",
     "backtest": "Walk forward through history: model, champion, baselines side by side.",
     "compare": "The newest versions side by side, and which of them may be the best.",

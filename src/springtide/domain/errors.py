@@ -4,6 +4,7 @@ SpringtideError                what, where, do; the HTTP status is on the class
 ├── SettingsError        400   springtide.toml, an environment variable or a flag is wrong
 ├── BadRows              422   rows that no model should learn from
 ├── TooFewRows           422   not enough history for what was asked
+├── TooLarge             413   more bytes than are taken at once
 ├── NotFound             404   no table, model, run, series of that name
 ├── Conflict             409   somebody else changed it first, or it answers another question
 ├── SourceUnavailable    502   an exchange or a service did not answer
@@ -41,6 +42,7 @@ __all__ = [
     "SpringtideError",
     "StoreFailed",
     "TooFewRows",
+    "TooLarge",
     "did_you_mean",
 ]
 
@@ -80,6 +82,12 @@ class TooFewRows(SpringtideError):
     """Not enough history for what was asked."""
 
     status = 422
+
+
+class TooLarge(SpringtideError):
+    """More bytes than are taken at once."""
+
+    status = 413
 
 
 class NotFound(SpringtideError):

@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["CANDLE_VALUES", "KEY", "PLAIN_VALUES", "SERIES", "TIME", "Filter", "Gap", "SeriesFacts", "Snapshot"]
+__all__ = [
+    "CANDLE_VALUES",
+    "KEY",
+    "PLAIN_VALUES",
+    "REGION",
+    "SERIES",
+    "TIME",
+    "Filter",
+    "Gap",
+    "SeriesFacts",
+    "Snapshot",
+]
 
 SERIES = "unique_id"  # "BTC/USDT"
 TIME = "ds"  # UTC; for candles the open time
 KEY = (SERIES, TIME)
+REGION = "region"  # who sent the row, in tables that many senders write
 CANDLE_VALUES = ("open", "high", "low", "close", "volume")
 PLAIN_VALUES = ("y",)
 

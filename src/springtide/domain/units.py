@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from springtide.domain.errors import SettingsError
 
-__all__ = ["format_span", "parse_bytes", "parse_span", "steps_per_day"]
+__all__ = ["MONDAY", "format_span", "parse_bytes", "parse_span", "steps_per_day"]
 
+MONDAY = datetime(1970, 1, 5, tzinfo=UTC)  # where spans of more than a day are counted from: weeks begin on Mondays
 MOST_SECONDS = 1000 * 31_536_000
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 from deltalake import (
@@ -27,9 +28,11 @@ from springtide.lake.form import Form, check_same_form
 from springtide.lake.place import Place, store_failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-__all__ = ["Change", "Table", "Written"]
+T = TypeVar("T")
+
+__all__ = ["Change", "Parcel", "Parcels", "Table", "Written"]
 
 _ATTEMPTS = 30
 _CHUNK_ROWS = 500_000
@@ -53,6 +56,26 @@ class Written:
     new: int
     corrected: int
     unchanged: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Rows of one sender, and what the commit that stores them shall say of them: plain JSON."""
+
+    rows: pl.DataFrame
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Parcels:
+    """What one commit says of the parcels it stored: their facts, each with ``new``, ``corrected`` and ``unchanged``.
+
+    `lake_id` tells a table from one of the same name that was there before.
+    """
+
+    lake_id: str
+    version: int
+    facts: tuple[Mapping[str, Any], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +141,52 @@ class Table:
         Conflict
             If others kept writing in between.
         """
+        return self._overtaking(lambda delta: self._write(delta, rows, marks or {}))
+
+    def write_parcels(self, choose: Callable[[str | None, int], Sequence[Parcel]]) -> Parcels | None:
+        """Store several senders' rows in one version, which says what came from whom; all or nothing.
+
+        `choose` is given the table's id and version (None and -1 before the first write) and says what to store on top of
+        exactly that version; it is asked again when somebody else's version came in between. No two parcels may hold the
+        same key. Returns None when nothing was chosen. Raises as `write` does.
+        """
+
+        def write(delta: DeltaTable | None) -> Parcels | None:
+            chosen = choose(None, -1) if delta is None else choose(str(delta.metadata().id), delta.version())
+            return self._write_parcels(delta, chosen) if chosen else None
+
+        return self._overtaking(write)
+
+    def parcels_after(self, version: int) -> list[Parcels]:
+        """What the commits after a version say of their parcels, the oldest first."""
+        delta = self._at(None)
+        with store_failures(self.where):
+            missing = delta.version() - version
+            lines = delta.history(limit=missing) if missing > 0 else []
+        lake_id = str(delta.metadata().id)
+        told = [line for line in reversed(lines) if "parcels" in line]
+        return [Parcels(lake_id, line["version"], tuple(json.loads(line["parcels"]))) for line in told]
+
+    def identity(self) -> tuple[str, int]:
+        """What tells this table from one of the same name that was there before, and its newest version."""
+        delta = self._at(None)
+        return str(delta.metadata().id), delta.version()
+
+    def _overtaking(self, write: Callable[[DeltaTable | None], T]) -> T:
+        """Write on top of the newest version, again while others are quicker."""
         for attempt in range(_ATTEMPTS):
             delta = self.place.load(self.name)
             before = -1 if delta is None else delta.version()
             try:
                 with store_failures(self.where):
-                    written = self._write(delta, rows, marks or {})
+                    written = write(delta)
             except CommitFailedError as error:
                 self._check_was_overtaken(before, error)
                 self.sleep(self.draw() * min(2.0, 0.02 * 2**attempt))
             else:
-                if written.version > max(before, 0) and written.version % _CHECKPOINT_VERSIONS == 0:
-                    self._checkpoint(written.version)
+                # `delta` is at the version that was just written, if anything was.
+                if delta is not None and delta.version() > before and delta.version() % _CHECKPOINT_VERSIONS == 0:
+                    self._checkpoint(delta.version())
                 return written
         raise Conflict(
             f"others wrote in between {_ATTEMPTS} times, nothing was written",
@@ -168,6 +225,29 @@ class Table:
         if not changes.new.is_empty() or not changes.corrected.is_empty() or moved:
             self._apply(delta, changes, self._commit(changes, moved))
         return Written(delta.version(), len(changes.new), len(changes.corrected), changes.unchanged)
+
+    def _write_parcels(self, delta: DeltaTable | None, chosen: Sequence[Parcel]) -> Parcels:
+        rows = pl.concat([parcel.rows for parcel in chosen])
+        if delta is None:
+            check_columns(rows.schema, self.key, where=self.where)
+            rows = one_row_per_key(rows, self.key, where=self.where)
+            changes = Changes(new=_in_time_order(rows, self.key), corrected=rows.clear(), unchanged=0)
+        else:
+            check_same_form(Form.of(delta), self.form, where=self.where)
+            schema = self._scan(delta).collect_schema()
+            check_same_columns(rows.schema, schema, where=self.where)
+            changes = self._classify(delta, one_row_per_key(rows.select(schema.names()), self.key, where=self.where))
+        facts = _count_parcels(chosen, changes, self.key)
+        commit = self._commit(changes, {}, {"parcels": json.dumps(facts)})
+        if delta is None:
+            self._create(changes.new, commit)
+            return Parcels(self.identity()[0], 0, facts)
+        lake_id, version = (
+            str(delta.metadata().id),
+            delta.version() + 1,
+        )  # `delta` may be further on by the time it returns
+        self._apply(delta, changes, commit)
+        return Parcels(lake_id, version, facts)
 
     def _classify(self, delta: DeltaTable, rows: pl.DataFrame) -> Changes:
         if rows.is_empty():
@@ -222,10 +302,12 @@ class Table:
             post_commithook_properties=_NO_CHECKPOINT,
         ).when_matched_update_all().when_not_matched_insert_all().execute()
 
-    def _commit(self, changes: Changes, marks: Mapping[str, int]) -> CommitProperties:
+    def _commit(
+        self, changes: Changes, marks: Mapping[str, int], said: Mapping[str, str] | None = None
+    ) -> CommitProperties:
         """A commit that fails when somebody else's came first: what was compared would no longer be true."""
         return CommitProperties(
-            custom_metadata={"new": len(changes.new), "corrected": len(changes.corrected)},
+            custom_metadata={"new": len(changes.new), "corrected": len(changes.corrected), **(said or {})},
             max_commit_retries=0,
             app_transactions=[Transaction(name, mark) for name, mark in marks.items()],
         )
@@ -406,6 +488,25 @@ def _conditions(which: Filter) -> list[pl.Expr]:
     if which.end is not None:
         conditions.append(pl.col(TIME) < which.end.astimezone(UTC))
     return conditions
+
+
+def _count_parcels(chosen: Sequence[Parcel], changes: Changes, key: tuple[str, ...]) -> tuple[Mapping[str, Any], ...]:
+    """The facts of each parcel, with how many of its rows were of which kind."""
+    owners = pl.concat([parcel.rows.select(*key, pl.lit(at).alias(" of")) for at, parcel in enumerate(chosen)])
+
+    def count(rows: pl.DataFrame) -> dict[int, int]:
+        return dict(rows.select(key).join(owners, on=key).group_by(" of").len().iter_rows())
+
+    new, corrected = count(changes.new), count(changes.corrected)
+    return tuple(
+        dict(parcel.facts)
+        | {
+            "new": new.get(at, 0),
+            "corrected": corrected.get(at, 0),
+            "unchanged": parcel.rows.height - new.get(at, 0) - corrected.get(at, 0),
+        }
+        for at, parcel in enumerate(chosen)
+    )
 
 
 def _in_time_order(rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:

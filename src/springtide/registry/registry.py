@@ -22,6 +22,7 @@ from springtide.domain.errors import (
 )
 from springtide.domain.model import JournalEntry
 from springtide.registry import (
+    batches,
     calls,
     events,
     identity,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from springtide.domain.model import Manifest, Version
     from springtide.domain.notice import Delivery, Notice
     from springtide.domain.recipe import FoundRecipe
+    from springtide.domain.regions import Receipt, RegionFacts, RejectedRow
     from springtide.domain.run import Event, Run, Worker
     from springtide.domain.trigger import TriggerState
     from springtide.domain.verdict import Verdict
@@ -453,6 +455,48 @@ class Registry:
         """The version of a lake table that the newest run of each model saw."""
         with reading(self._engine) as connection:
             return triggers.newest_snapshots(connection, table)
+
+    # Batches of regions
+
+    def indexed_batches(self, table: str) -> tuple[str, int] | None:
+        """Which lake table the index of batches is of, and until which version; None where it is empty."""
+        with reading(self._engine) as connection:
+            return batches.indexed(connection, table)
+
+    def find_batches(
+        self, table: str, lake_id: str, names: Collection[tuple[str, str]]
+    ) -> dict[tuple[str, str], Receipt]:
+        """The receipts of those batches (region, name) that are in the table."""
+        with reading(self._engine) as connection:
+            return batches.find(connection, table, lake_id, names)
+
+    def enter_batches(
+        self, table: str, lake_id: str, receipts: Sequence[Receipt], *, again: Sequence[Receipt] = ()
+    ) -> None:
+        """Index batches that commits of a table hold, oldest first, and count those that have come `again`."""
+        with writing(self._engine) as connection:
+            batches.enter(connection, table, lake_id, receipts)
+            batches.repeat(connection, table, again)
+
+    def refuse_batch(self, table: str, row: RejectedRow, *, keep: int) -> None:
+        """Count a batch that was not taken at all, and keep the reason."""
+        with writing(self._engine) as connection:
+            batches.refuse(connection, table, row, keep=keep)
+
+    def reject_rows(self, table: str, rows: Sequence[RejectedRow], *, keep: int) -> None:
+        """Keep rows that were not taken, in place of what was kept of their batches."""
+        with writing(self._engine) as connection:
+            batches.reject(connection, table, rows, keep=keep)
+
+    def regions(self, table: str) -> list[RegionFacts]:
+        """What has come from each region, by name."""
+        with reading(self._engine) as connection:
+            return batches.regions(connection, table)
+
+    def rejected_rows(self, table: str, region: str | None = None, limit: int = 100) -> list[RejectedRow]:
+        """The newest rows that were not taken, of one region or of all."""
+        with reading(self._engine) as connection:
+            return batches.rejected(connection, table, region, limit)
 
     # Recipes
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACTIVE",
+    "BATCHES",
     "CALLS",
     "CHAMPIONS",
     "EVENTS",
@@ -38,6 +39,8 @@ __all__ = [
     "METADATA",
     "OUTBOX",
     "RECIPES",
+    "REGIONS",
+    "REJECTED_ROWS",
     "RETIRED",
     "REVISION_TABLE",
     "RUNS",
@@ -47,7 +50,7 @@ __all__ = [
     "WORKERS",
 ]
 
-HEAD = "0004"  # the newest file in migrations/; a test holds the two together
+HEAD = "0005"  # the newest file in migrations/; a test holds the two together
 REVISION_TABLE = "springtide_revision"
 METADATA = MetaData()
 
@@ -243,4 +246,53 @@ RECIPES = Table(  # what a search has found for a model
     Column("found", Utc, nullable=False),
     Column("recipe", Text, nullable=False),  # JSON
     Column("facts", Text, nullable=False),  # JSON
+)
+
+BATCHES = Table(  # batches of rows that are in the lake: an index of what the commits of its tables say
+    "springtide_batches",
+    METADATA,
+    Column("lake_table", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("batch", String, primary_key=True),
+    Column("lake_id", String, nullable=False),  # another one when the table was made anew
+    Column("version", BigInteger, nullable=False),
+    Column("sha256", String, nullable=False),
+    Column("at", Utc, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("new", BigInteger, nullable=False),
+    Column("corrected", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("first", Utc, nullable=False),
+    Column("last", Utc, nullable=False),
+    Index("springtide_batches_by_version", "lake_table", "version"),
+)
+
+REGIONS = Table(  # what has come from each region
+    "springtide_regions",
+    METADATA,
+    Column("lake_table", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("batches", BigInteger, nullable=False),
+    Column("repeated", BigInteger, nullable=False),
+    Column("refused", BigInteger, nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("corrected", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("rejected", BigInteger, nullable=False),
+    Column("arrived", Utc, nullable=False),
+    Column("newest", Utc),
+)
+
+REJECTED_ROWS = Table(  # the newest rows of each region that were not taken, and why; row 0: a whole batch
+    "springtide_rejected_rows",
+    METADATA,
+    Column("lake_table", String, primary_key=True),
+    Column("region", String, primary_key=True),
+    Column("batch", String, primary_key=True),
+    Column("row", BigInteger, primary_key=True),
+    Column("at", Utc, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("cells", Text, nullable=False),  # JSON
+    Index("springtide_rejected_rows_by_time", "lake_table", "region", "at"),
 )

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from springtide.domain.errors import SettingsError, did_you_mean
-from springtide.settings.words import CoinGeckoSource, ExchangeSource, FilesSource, Model, Settings, SimulatorSource
+from springtide.settings.words import (
+    CoinGeckoSource,
+    ExchangeSource,
+    FilesSource,
+    Model,
+    RowsSource,
+    Settings,
+    SimulatorSource,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +32,7 @@ _SOURCES: dict[str, type[BaseModel]] = {
     "coingecko": CoinGeckoSource,
     "simulator": SimulatorSource,
     "files": FilesSource,
+    "rows": RowsSource,
 }
 
 

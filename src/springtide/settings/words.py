@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from springtide.domain.errors import SettingsError, did_you_mean
 from springtide.domain.notice import EVENTS, Event
+from springtide.domain.regions import check_region
+from springtide.domain.rows import REGION, SERIES, TIME
 from springtide.domain.units import format_span, parse_bytes, parse_span
 from springtide.settings.cron import Cron, check_cron, check_zone
 
@@ -30,6 +32,7 @@ __all__ = [
     "Model",
     "Notify",
     "Retrain",
+    "RowsSource",
     "Sandbox",
     "Serve",
     "Settings",
@@ -59,6 +62,11 @@ Interval = Annotated[
     Field(ge=OFF),
 ]
 """A span of time, or `OFF`, written ``off``."""
+
+
+def _check_span(text: str) -> str:
+    parse_span(text)
+    return text
 
 
 class _Section(BaseModel):
@@ -189,7 +197,79 @@ class FilesSource(_Source):
     table: str | None = None
 
 
-Source = Annotated[ExchangeSource | CoinGeckoSource | SimulatorSource | FilesSource, Field(discriminator="kind")]
+_COLUMN = re.compile(r"[^\W\d]\w*")
+Bytes = Annotated[int, BeforeValidator(lambda value: parse_bytes(value) if isinstance(value, str) else value)]
+"""An amount of memory, written ``8MB``."""
+
+
+class RowsSource(_Section):
+    """Rows that many senders, each a region, send in batches into one table."""
+
+    kind: Literal["rows"]
+    values: Annotated[
+        dict[str, Literal["number", "integer", "text", "boolean", "time"]],
+        Field(min_length=1, description="The columns beside unique_id and ds, and what each holds."),
+    ]
+    columns: Annotated[dict[str, str], Field(description="Our column name to the senders' own.")] = {}
+    key: Annotated[
+        tuple[str, ...], Field(description="Columns that tell two rows of one series and one time apart.")
+    ] = ()
+    timeframe: Annotated[
+        Annotated[str, AfterValidator(_check_span)] | None,
+        Field(description="Length of a step; rows at no fixed step when not given."),
+    ] = None
+    regions: Annotated[
+        tuple[Annotated[str, AfterValidator(check_region)], ...],
+        Field(description="Who may send, and who is waited for; anybody when empty."),
+    ] = ()
+    period: Annotated[Age | None, Field(description="The span that one report of a region is about.")] = None
+    full: Annotated[int, Field(ge=1, description="Rows of a region that make its report of a period full.")] = 1
+    tolerance: Annotated[
+        float, Field(ge=0, le=1, description="Share of bad rows up to which a batch's good ones are taken.")
+    ] = 0.1
+    max_body: Annotated[Bytes, Field(ge=1_000, description="The largest batch.")] = 8_000_000
+    keep_rejected: Annotated[int, Field(ge=0, description="Rejected rows that are kept of a region.")] = 1_000
+    table: Annotated[str | None, Field(description="Table to write; the source's name when not given.")] = None
+
+    @model_validator(mode="after")
+    def _check_the_columns(self) -> RowsSource:
+        own = {SERIES, TIME, REGION}
+        if wrong := [name for name in self.values if name in own or not _COLUMN.fullmatch(name)]:
+            raise SettingsError(
+                f"values names {wrong[0]!r}",
+                where="values",
+                do=f"use letters, digits and _; {', '.join(sorted(own))} are columns of every such table",
+            )
+        if unknown := [name for name in self.columns if name not in {SERIES, TIME, *self.values}]:
+            known = (SERIES, TIME, *self.values)
+            raise SettingsError(
+                f"columns names {unknown[0]!r}",
+                where="columns",
+                do=f"our name first: {did_you_mean(unknown[0], known)}",
+            )
+        if wrong := [name for name in self.key if self.values.get(name) not in ("text", "integer")]:
+            raise SettingsError(
+                f"key names {wrong[0]!r}", where="key", do="name columns of values that hold text or integers"
+            )
+        sent = [self.columns.get(name, name) for name in (SERIES, TIME, *self.values)]
+        if len(set(sent)) < len(sent) or len(set(self.regions)) < len(self.regions):
+            raise SettingsError("one name stands for two", where="columns or regions", do="name each once")
+        return self
+
+    @property
+    def named_series(self) -> bool:
+        """Whether the senders name their series; else each region is one."""
+        return SERIES in self.columns
+
+    @property
+    def step_s(self) -> int | None:
+        """Seconds from one row of a series to the next; None where there is no grid."""
+        return None if self.timeframe is None else int(parse_span(self.timeframe).total_seconds())
+
+
+Source = Annotated[
+    ExchangeSource | CoinGeckoSource | SimulatorSource | FilesSource | RowsSource, Field(discriminator="kind")
+]
 
 
 class Drift(_Section):
@@ -225,6 +305,7 @@ class Retrain(_Section):
     drift: Annotated[
         Drift | None, BeforeValidator(_as_drift), Field(description="true, or a section of its own; none when false.")
     ] = None
+    regions: Annotated[bool, Field(description="When all regions of its table have reported for a period.")] = False
 
     @property
     def schedule(self) -> Cron | None:
@@ -480,3 +561,28 @@ class Settings(_Section):
     notify: Notify = Notify()
     sources: dict[str, Source] = {}
     models: dict[str, Model] = {}
+
+    @model_validator(mode="after")
+    def _check_that_regions_are_waited_for(self) -> Settings:
+        """Refuse a model that waits for regions which nobody has named, and two sources that take rows for one table."""
+        tables = [source.table or name for name, source in self.sources.items() if isinstance(source, RowsSource)]
+        if twice := [table for table in tables if tables.count(table) > 1]:
+            raise SettingsError(
+                f"two sources take rows for table {twice[0]}", where="sources", do="keep one, with the columns of both"
+            )
+        for name, model in self.models.items():
+            source = self.rows_source(model.table)
+            if model.retrain.regions and not (source is not None and source.regions and source.period):
+                raise SettingsError(
+                    f"models.{name}.retrain.regions waits for regions that nothing names",
+                    where="models",
+                    do=f'give table {model.table} a source of kind = "rows" with regions and a period',
+                )
+        return self
+
+    def rows_source(self, table: str) -> RowsSource | None:
+        """The source that takes rows for a table, if one does."""
+        return next(
+            (one for name, one in self.sources.items() if isinstance(one, RowsSource) and (one.table or name) == table),
+            None,
+        )

@@ -226,6 +226,7 @@ def test_the_lists_show_what_there_is(answers: Answers, world: World) -> None:
         "version": 0,
         "step_s": STEP_S,
         "key": ("unique_id", "ds"),
+        "takes_rows": False,
     }
     assert answers.model("btc")["rows"]["newest"] == LAST.astimezone(UTC)
     assert answers.ready() == {"serving": ["btc"], "expired": [], "missing": []}

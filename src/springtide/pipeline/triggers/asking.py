@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from springtide.domain.units import parse_span
-from springtide.settings.words import OFF, CoinGeckoSource, FilesSource
+from springtide.domain.units import MONDAY, parse_span
+from springtide.settings.words import OFF, CoinGeckoSource, FilesSource, RowsSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,7 @@ COINGECKO_DAY = timedelta(minutes=36)
 MONTH = timedelta(days=31)
 SILENT_STEPS = 3
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
-EPOCH, MONDAY = datetime(1970, 1, 1, tzinfo=UTC), datetime(1970, 1, 5, tzinfo=UTC)  # candles of a week begin on Mondays
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,8 @@ def rhythm_of(source: Source, others: Iterable[Source]) -> Rhythm:
     others
         The settings of all, this one too: sources of one CoinGecko plan share its calls.
     """
+    if isinstance(source, RowsSource):  # it is sent to, never asked
+        return Rhythm(None)
     if isinstance(source, FilesSource):
         path = Path(source.path)
         every = (None if path.is_file() else WATCH) if source.every is None else source.every or None

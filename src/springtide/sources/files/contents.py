@@ -20,7 +20,7 @@ from springtide.sources.candles import LINE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["SUFFIXES", "Sheet", "read_sheets"]
+__all__ = ["SUFFIXES", "Sheet", "read_csv", "read_parquet", "read_sheets"]
 
 SUFFIXES = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".pq", ".xlsx", ".zip")
 
@@ -61,11 +61,11 @@ def read_sheets(data: bytes, *, name: str, where: str, depth: int = 0) -> Iterat
     if data[:2] == b"\x1f\x8b":
         yield from read_sheets(_gunzip(data, where), name=name, where=where, depth=depth + 1)
     elif data[:4] == b"PAR1" or name.endswith((".parquet", ".pq")):
-        yield _read_parquet(data, name=name, where=where)
+        yield read_parquet(data, name=name, where=where)
     elif data[:2] == b"PK" or name.endswith((".zip", ".xlsx")):
         yield from _read_zip(data, name=name, where=where, depth=depth)
     else:
-        yield _read_csv(data, name=name, where=where)
+        yield read_csv(data, name=name, where=where)
 
 
 def _stem(name: str) -> str:
@@ -166,7 +166,8 @@ def _damaged(kind: str, error: Exception, where: str) -> BadRows:
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def _read_parquet(data: bytes, *, name: str, where: str) -> Sheet:
+def read_parquet(data: bytes, *, name: str, where: str) -> Sheet:
+    """The cells of a Parquet file, typed as they are; they are not read yet."""
     try:
         frame = pl.scan_parquet(io.BytesIO(data))
         headers = tuple(frame.collect_schema().names())
@@ -194,7 +195,7 @@ def _read_workbook(data: bytes, *, name: str, where: str) -> Sheet:
     return _text_sheet(cells, first_line=1, name=name, where=where)
 
 
-def _read_csv(data: bytes, *, name: str, where: str) -> Sheet:
+def read_csv(data: bytes, *, name: str, where: str) -> Sheet:
     """A CSV with any of the usual separators; lines before the header with less than half its cells are comments."""
     data = data.removeprefix(b"\xef\xbb\xbf")
     head = _decode(data[: 1 << 16], where).splitlines()[:_COMMENT_LINES]

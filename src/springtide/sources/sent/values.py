@@ -1,0 +1,112 @@
+"""From cells to what a column holds, and what is wrong with a row: one expression for each."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from springtide.domain.errors import BadRows
+from springtide.domain.rows import SERIES, TIME
+from springtide.domain.units import MONDAY, format_span
+from springtide.sources.sent.cells import their_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from springtide.settings.words import RowsSource
+
+__all__ = ["as_sent", "convert", "faults"]
+
+AHEAD = timedelta(days=1)  # clocks and zones of senders differ; what is further ahead is a mistake
+MOST_TEXT = 10_000  # bytes of one cell
+MOST_SERIES = 200  # characters of the name of a series
+SHOWN = 80  # characters of a cell that a reason repeats
+
+_NOUNS = {"number": "number", "integer": "integer", "boolean": "true or false", "time": "time"}
+
+
+def as_sent(name: str) -> str:
+    """The column in which the cells of a column stand as text, beside what was made of them."""
+    return f"{name} sent"
+
+
+def convert(name: str, dtype: pl.DataType, source: RowsSource, *, where: str) -> pl.Expr:
+    """A column of cells as what it holds; null where a cell is no such thing. Times are read elsewhere.
+
+    Raises
+    ------
+    BadRows
+        If no cell of that type can be such a thing.
+    """
+    kind, cells = _kind(name, source), pl.col(name)
+    if isinstance(dtype, pl.Categorical | pl.Enum | pl.Null):
+        cells, dtype = cells.cast(pl.String), pl.String()
+    text = dtype == pl.String()
+    match kind:
+        case "text" if text:
+            return cells
+        case "boolean" if text:
+            spelled = {"true": True, "1": True, "false": False, "0": False}
+            lower = cells.str.strip_chars().str.to_lowercase()
+            return lower.replace_strict(spelled, default=None, return_dtype=pl.Boolean)
+        case "boolean" if dtype == pl.Boolean():
+            return cells
+        case "number" if text or dtype.is_numeric():
+            numbers = (cells.str.strip_chars() if text else cells).cast(pl.Float64, strict=False)
+            return pl.when(numbers.is_finite()).then(numbers)
+        case "integer" if text or dtype.is_numeric():
+            return _integers(cells.str.strip_chars() if text else cells, dtype)
+        case "time" if text or dtype.is_numeric() or isinstance(dtype, pl.Date | pl.Datetime):
+            return cells
+    raise BadRows(
+        f"column {their_columns(source)[name]!r} holds {dtype}, not {'text' if kind == 'text' else f'a {_NOUNS[kind]}'}",
+        where=where,
+        do=f"send it as {kind}",
+    )
+
+
+def _integers(cells: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Whole numbers, also where they are written 3.0; from 2^53 on a float does not tell one from the next."""
+    floats = cells.cast(pl.Float64, strict=False)
+    exact = (floats == floats.floor()) & (floats.abs() < 2.0**53)
+    from_floats = pl.when(exact).then(floats).cast(pl.Int64)
+    return from_floats if dtype.is_float() else pl.coalesce(cells.cast(pl.Int64, strict=False), from_floats)
+
+
+def faults(source: RowsSource, now: datetime) -> Iterator[pl.Expr]:
+    """One expression for each thing that may be wrong with a row: the reason in words, or null."""
+    theirs, time = their_columns(source), pl.col(TIME)
+    for name in (TIME, *source.key, *([SERIES] if source.named_series else [])):
+        yield pl.when(_is_empty(name)).then(pl.lit(f"no {theirs[name]}"))
+    for name, their in theirs.items():
+        if (noun := _NOUNS.get(_kind(name, source))) is not None:
+            yield pl.when(pl.col(name).is_null() & ~_is_empty(name)).then(_said(f"{their} is no {noun}", name))
+        else:
+            long = pl.col(name).str.len_bytes() > MOST_TEXT
+            yield pl.when(long).then(pl.lit(f"{their} is longer than {MOST_TEXT:,} bytes"))
+    yield pl.when(time > now + AHEAD).then(_said(f"{theirs[TIME]} is still to come", TIME))
+    if source.step_s is not None:
+        off = (time - MONDAY).dt.total_microseconds() % (source.step_s * 1_000_000) != 0
+        step = format_span(timedelta(seconds=source.step_s))
+        yield pl.when(off).then(_said(f"{theirs[TIME]} is no step of {step}", TIME))
+    if source.named_series:
+        odd = (pl.col(SERIES).str.len_chars() > MOST_SERIES) | pl.col(SERIES).str.contains(r"\p{Cc}")
+        yield pl.when(odd).then(_said(f"{theirs[SERIES]} names no series", SERIES))
+    if values := [name for name in source.values if name not in source.key]:
+        yield pl.when(pl.all_horizontal(_is_empty(name) for name in values)).then(pl.lit("no value in any column"))
+
+
+def _kind(name: str, source: RowsSource) -> str:
+    return {SERIES: "text", TIME: "time"}.get(name) or source.values[name]
+
+
+def _is_empty(name: str) -> pl.Expr:
+    return pl.col(as_sent(name)).str.strip_chars().fill_null("") == ""
+
+
+def _said(words: str, name: str) -> pl.Expr:
+    shown = pl.col(as_sent(name)).str.slice(0, SHOWN).str.replace_all(r"\p{Cc}", " ")
+    return pl.format("{}: {}", pl.lit(words), shown)
