@@ -346,10 +346,6 @@ class Expires(_Section):
     model: Annotated[Age | None, Field(description="Since the latest outcome that the version has seen.")] = None
 
 
-Bytes = Annotated[int, BeforeValidator(lambda value: parse_bytes(value) if isinstance(value, str) else value)]
-"""An amount of memory, written ``4GB``."""
-
-
 class Limits(_Section):
     """What one run may use; one that passes a limit fails with that reason, and nothing else notices."""
 
