@@ -77,7 +77,8 @@ class Environment:
 
 def find_environment(name: str, folder: Path) -> Environment:
     """An environment of the sandbox; skips by name where it is not there."""
-    found = sorted(FOLDER.glob(f"{name}-*/bin/python")) or sorted(FOLDER.glob(f"{name}/bin/python"))
+    named = sorted(FOLDER.glob(f"{name}*/bin/python"), key=lambda path: len(path.parts[-3]))
+    found = named[:1]  # the shortest name: those on top of it, for the packages of a script, have longer ones
     if not found and name == "boosting":
         found = [_build(name)]
     if not found:

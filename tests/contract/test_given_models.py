@@ -140,10 +140,10 @@ def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Cell:
         [
             *cell.story("given.h5", params={**FEW, "learning_rate": 0.01}),
             *cell.story("saved.zip", params={**FEW, "learning_rate": 0.01}),
-            *cell.story("logit.keras", **classes),
+            *cell.story("logit.keras", **classes)[:3],
             cell.train("wide", model=cell.folder / "wide.keras"),
             cell.train("lambda", model=cell.folder / "lambda.keras"),
-            *cell.scripted("script", "tensorflow", "keras", params={"epochs": 30, "learning_rate": 0.01}),
+            *cell.scripted("script", "tensorflow", "keras", params={"epochs": 10, "learning_rate": 0.03}),
         ],
         before=TENSORFLOW,
     )
@@ -219,8 +219,8 @@ def test_a_given_model_is_fine_tuned_and_comes_back_in_its_format(cell: Cell, fi
     assert cell.loss(f"{file}-new-says") < cell.loss(f"{file}-old-says")
 
 
-@pytest.mark.parametrize(("environment", "file", "form"), GIVEN)
-def test_a_given_model_leaves_as_onnx_too_with_the_same_answers(cell: Cell, file: str, form: str) -> None:
+@pytest.mark.parametrize(("environment", "file"), [given[:2] for given in GIVEN if given[1] != "logit.keras"])
+def test_a_given_model_leaves_as_onnx_too_with_the_same_answers(cell: Cell, file: str) -> None:
     graph = cell.environment.result(f"{file}-graph")
     assert graph["parity"] <= graph["tolerance"]
     session = onnxruntime.InferenceSession(cell.folder / f"{file}-graph" / "model.onnx")
