@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from springtide.domain.errors import ComputeFailed
+from springtide.sandbox.environments import Environments
 
 ROOT = Path(__file__).parent.parent
 FOLDER = Path(os.environ.get("SPRINGTIDE_ENVIRONMENTS", Path.home() / ".cache" / "springtide" / "environments"))
@@ -87,21 +89,9 @@ def find_environment(name: str, folder: Path) -> Environment:
 
 
 def _build(name: str) -> Path:
-    """Make a small one; a minute, once."""
-    place, pins = FOLDER / name, ROOT / "src" / "springtide" / "sandbox" / "images" / name / "requirements.txt"
-    half = place.with_name(f".{name}.making")
-    made = [
-        subprocess.run(
-            [sys.executable, "-m", "venv", "--clear", str(half)], capture_output=True, text=True, check=False
-        ),
-        subprocess.run(
-            [str(half / "bin" / "python"), "-m", "pip", "install", "-q", "-r", str(pins)],
-            capture_output=True,
-            text=True,
-            check=False,
-        ),
-    ]
-    if any(step.returncode for step in made):
-        pytest.skip(f"the environment {name} cannot be made in {FOLDER}: {made[-1].stderr.strip()[-200:]}")
-    half.rename(place)
-    return place / "bin" / "python"
+    """Make a small one as `springtide images build` does; a minute, once."""
+    try:
+        made = Environments(FOLDER).build(name, None, lambda _line: None)
+    except ComputeFailed as failed:
+        pytest.skip(f"the environment {name} cannot be made in {FOLDER}: {failed.what[:200]}")
+    return FOLDER / made / "bin" / "python"
