@@ -88,7 +88,11 @@ def open_home(settings: Settings) -> Home:
     return Home(
         settings=settings,
         lake=Lake(f"{store}/tables"),
-        registry=Registry(open_database(settings.home.database), Blobs(f"{store}/models")),
+        registry=Registry(
+            open_database(settings.home.database),
+            Blobs(f"{store}/models"),
+            tell_states=settings.streams.url is not None,
+        ),
         run_files=RunFiles(f"{store}/runs"),
         codecs={"forecast": ForecastCodec()},
     )

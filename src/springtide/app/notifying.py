@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import SettingsError
-from springtide.domain.notice import Notice
+from springtide.domain.notice import STREAM, Notice
 from springtide.notify.answer import Answer
 from springtide.notify.places import places_of
 
@@ -56,12 +56,14 @@ class Undelivered:
 
 
 def announce(home: Home, notice: Notice, *, now: Callable[[], datetime] = utc_now) -> int:
-    """Put a notice into the outbox for every place that wants its event; how many these are.
+    """Put a notice into the outbox for every place that wants its event, and for the stream; how many these are.
 
     Once this returns the notice is not lost. Telling the same notice again changes nothing.
     """
     settings = home.settings.notify
     wanted = [place.target for place in places_of(settings, now=now) if notice.event in place.events]
+    if home.settings.streams.url is not None:
+        wanted.append(STREAM)
     if wanted:
         home.registry.post_notice(notice, wanted, due=now())
     return len(wanted)

@@ -39,6 +39,7 @@ COMMANDS = {
     "rollback": "Let the champion before serve again.",
     "serve": "Answer over HTTP.",
     "worker": "Take runs from the queue.",
+    "stream": "Take rows and jobs from a broker, send events to it; send rows.",
     "up": "Everything: serve, collect rows, start runs, work them off.",
     "notify": "What has not reached the people who want to know; with --test, whether it would.",
 }

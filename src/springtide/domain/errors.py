@@ -3,6 +3,7 @@
 SpringtideError                what, where, do; the HTTP status is on the class
 ├── SettingsError        400   springtide.toml, an environment variable or a flag is wrong
 ├── BadRows              422   rows that no model should learn from
+├── BadMessage           422   a message of a stream that cannot be read
 ├── TooFewRows           422   not enough history for what was asked
 ├── NotFound             404   no table, model, run, series of that name
 ├── Conflict             409   somebody else changed it first, or it answers another question
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "BadMessage",
     "BadRows",
     "CallsUsedUp",
     "ComputeFailed",
@@ -72,6 +74,12 @@ class SettingsError(SpringtideError, ValueError):  # a ValueError, so that pydan
 
 class BadRows(SpringtideError):
     """Rows that no model should learn from."""
+
+    status = 422
+
+
+class BadMessage(SpringtideError):
+    """A message of a stream that cannot be read."""
 
     status = 422
 
