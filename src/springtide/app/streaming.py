@@ -39,6 +39,7 @@ LOG = logging.getLogger("springtide.streams")
 PAYLOADS_KEPT = timedelta(days=7)
 SWEEP_S = 3600.0
 LONGEST_WAIT_S = 30.0
+GRACE_S = 8.0  # for what is being handled to come to its end
 LOOK_S = 1.0  # how often the outbox is looked at
 DUTY, DUTY_SPAN = "stream events", timedelta(seconds=15)
 
@@ -107,6 +108,7 @@ class _Consuming:
         self._payloads = payloads_of(home)
         self._handlers = handlers
         self._told = asyncio.Event()
+        self._working = 0  # deliveries
         self._broken: Exception | None = None
         self._broker: Broker
         patience_s = home.settings.streams.patience.total_seconds()
@@ -130,6 +132,10 @@ class _Consuming:
         for duty in duties:
             duty.cancel()
         await asyncio.gather(*duties, return_exceptions=True)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                while self._working and self._broken is None:
+                    await asyncio.sleep(0.05)
         await self._broker.stop()
         if self._broken is not None:
             raise self._broken
@@ -165,12 +171,17 @@ class _Consuming:
 
     def _taking(self, inlet: Inlet[Any]) -> Take:
         async def take(delivery: Delivery) -> None:
+            if self._told.is_set():
+                await asyncio.Event().wait()  # to return would let the client go on past it
+            self._working += 1
             try:
                 await self._consumer.take(inlet, delivery)
-            except Exception as error:  # noqa: BLE001 # a fault of ours: to return would let the client go on past it
+            except Exception as error:  # noqa: BLE001 # a fault of ours, told by `run`
                 self._broken = error
                 self._told.set()
                 await asyncio.Event().wait()
+            finally:
+                self._working -= 1
 
         return take
 
@@ -215,6 +226,7 @@ def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:
     """Consume until told to stop; the exit code is 2 when it cannot start."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("springtide").setLevel(logging.INFO)
+    logging.getLogger("springtide.streams.client").setLevel(logging.WARNING)
     try:
         home = open_home(read_settings(config))
         asyncio.run(_run(home, handlers_of(home)))

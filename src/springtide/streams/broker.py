@@ -37,7 +37,7 @@ class Broker(Protocol):
         """
 
     async def stop(self) -> None:
-        """Hand over nothing more, and disconnect."""
+        """Hand over nothing more, and disconnect; what was not done with is handed over again another time."""
 
 
 def open_broker(url: str, *, group: str, prefix: str, together: int) -> Broker:
@@ -101,7 +101,10 @@ class Gathering(Generic[R]):
     done, hold : callable
         Tell the broker, by the receipts of the messages, that they are done with or still being worked on.
     most : int
-        The most messages of a delivery, and the most that wait; more are not taken from the broker.
+        The most messages of a delivery.
+    waiting : int
+        The most messages that wait here; 0 where the broker sees to it. Only one task may put messages into a place
+        that can be full: those that wait for room overtake each other.
     """
 
     def __init__(
@@ -111,9 +114,10 @@ class Gathering(Generic[R]):
         done: Callable[[Sequence[R]], Awaitable[None]],
         hold: Callable[[Sequence[R]], Awaitable[None]] | None = None,
         most: int,
+        waiting: int,
     ) -> None:
-        self._take, self._done, self._hold = take, done, hold
-        self._waiting: asyncio.Queue[tuple[bytes, R]] = asyncio.Queue(most)
+        self._take, self._done, self._hold, self._most = take, done, hold, most
+        self._waiting: asyncio.Queue[tuple[bytes, R]] = asyncio.Queue(waiting)
 
     async def put(self, body: bytes, receipt: R) -> None:
         """Add a message; waits while too many wait already."""
@@ -123,7 +127,7 @@ class Gathering(Generic[R]):
         """Give deliveries on, one after the other."""
         while True:
             messages = [await self._waiting.get()]
-            while not self._waiting.empty():
+            while not self._waiting.empty() and len(messages) < self._most:
                 messages.append(self._waiting.get_nowait())
             await self._take(self.delivery(messages))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Kafka", "servers_and_options"]
 
-LOG = logging.getLogger("springtide.streams.kafka")
+LOG = logging.getLogger("springtide.streams.client.kafka")
 LONGEST_WORK_MS = 24 * 3600 * 1000  # on one delivery; a dead consumer is noticed by its silence, long before
 GATHER_S = 0.1  # how long a delivery that is not full waits for more messages
 
@@ -38,6 +38,7 @@ class Kafka:
             acks="all",
             enable_idempotence=True,
             config=options,  # type: ignore[arg-type] # any property of librdkafka
+            graceful_timeout=None,
             apply_types=False,
             decoder=_whole,
             logger=LOG,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Nats"]
 
-LOG = logging.getLogger("springtide.streams.nats")
+LOG = logging.getLogger("springtide.streams.client.nats")
 GATHER_S = 0.1  # how long a delivery that is not full waits for more messages
 PUBLISH_S = 10.0
 SAME_ID_S = 120.0  # how long the server remembers the ids of messages
@@ -37,6 +37,7 @@ class Nats:
         self._broker = NatsBroker(
             url,
             max_reconnect_attempts=-1,
+            graceful_timeout=None,
             apply_types=False,
             decoder=_whole,
             logger=LOG,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rabbit"]
 
-LOG = logging.getLogger("springtide.streams.rabbit")
+LOG = logging.getLogger("springtide.streams.client.rabbit")
 
 
 class Rabbit:
@@ -33,6 +33,7 @@ class Rabbit:
         self._broker = RabbitBroker(
             url,
             default_channel=Channel(on_return_raises=True),
+            graceful_timeout=None,
             apply_types=False,
             decoder=_whole,
             logger=LOG,
@@ -41,7 +42,7 @@ class Rabbit:
 
     def read(self, topic: str, take: Take) -> None:
         """Let the messages of a topic go to `take`."""
-        gathering: Gathering[RabbitMessage] = Gathering(take, done=_acknowledge, most=self._together)
+        gathering: Gathering[RabbitMessage] = Gathering(take, done=_acknowledge, most=self._together, waiting=0)
         self._gatherings.append(gathering)
         # A channel of its own: twice as many messages as are handled at once, so that the next ones are there already.
         subscribe = self._broker.subscriber(

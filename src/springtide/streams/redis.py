@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Redis"]
 
-LOG = logging.getLogger("springtide.streams.redis")
+LOG = logging.getLogger("springtide.streams.client.redis")
 FIELD = b"__data__"  # of an entry, which holds the message
 ABANDONED_MS = 60_000
 LOOK_S = 20.0
@@ -39,7 +39,10 @@ class Redis:
         self._gatherings: dict[str, Gathering[bytes]] = {}
         self._takes: dict[str, Take] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._broker = RedisBroker(url, apply_types=False, decoder=_whole, logger=LOG, log_level=logging.DEBUG)
+        self._turn = asyncio.Lock()
+        self._broker = RedisBroker(
+            url, graceful_timeout=None, apply_types=False, decoder=_whole, logger=LOG, log_level=logging.DEBUG
+        )
 
     def read(self, topic: str, take: Take) -> None:
         """Let the messages of a topic go to `take`."""
@@ -50,7 +53,7 @@ class Redis:
         async def hold(receipts: Sequence[bytes]) -> None:
             await self._client.xclaim(topic, self._group, self._me, 0, list(receipts), justid=True)
 
-        gathering: Gathering[bytes] = Gathering(take, done=done, hold=hold, most=self._together)
+        gathering: Gathering[bytes] = Gathering(take, done=done, hold=hold, most=self._together, waiting=self._together)
         self._gatherings[topic], self._takes[topic] = gathering, take
         source = StreamSub(
             topic, group=self._group, consumer=self._me, max_records=self._together, polling_interval=100
@@ -74,7 +77,8 @@ class Redis:
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; it is as safe as the server's `appendfsync` says when this returns."""
-        await self._broker.publish(body, stream=topic, correlation_id=message_id)
+        async with self._turn:  # one connection: those of a pool overtake each other
+            await self._broker.publish(body, stream=topic, correlation_id=message_id)
 
     async def stop(self) -> None:
         """Disconnect."""
