@@ -86,12 +86,10 @@ def rabbit_server(folder: Path) -> Iterator[str]:
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(home / "none"),
         "RABBITMQ_CONF_ENV_FILE": str(home / "none"),
     }
-    try:
-        with running([str(RABBIT)], port, settings):
-            yield f"amqp://guest:guest@127.0.0.1:{port}/"
-    finally:
-        with suppress(FileNotFoundError):
-            subprocess.run(["epmd", "-port", str(mapper), "-kill"], capture_output=True, check=False)
+    # The mapper is started by us: the one that the server would start goes on when the server has ended.
+    own_mapper = [program("epmd"), "-address", "127.0.0.1", "-port", str(mapper)]
+    with running(own_mapper, mapper), running([str(RABBIT)], port, settings):
+        yield f"amqp://guest:guest@127.0.0.1:{port}/"
 
 
 @contextmanager

@@ -16,13 +16,26 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from springtide.app.home import Home, open_home, read_settings
-from springtide.app.streaming import Handlers, run
+from springtide.app.streaming import Handlers, payloads_of, run
 from springtide.domain.rows import KEY
 from springtide.streams.broker import open_broker
 from springtide.streams.messages import Payload, RowsMessage, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+__all__ = [
+    "as_sent",
+    "counted",
+    "frame",
+    "kill_many",
+    "make_home",
+    "payloads_of",
+    "rows_message",
+    "send",
+    "start_consumer",
+    "tally",
+]
 
 ROOT = Path(__file__).parent.parent
 LEDGER = "ledger.db"
@@ -36,7 +49,7 @@ def make_home(folder: Path, url: str, *, together: int = 500, more: str = "") ->
     with closing(sqlite3.connect(folder / LEDGER)) as ledger, ledger:
         ledger.execute("PRAGMA journal_mode=WAL")
         ledger.execute("CREATE TABLE IF NOT EXISTS counted (batch TEXT PRIMARY KEY, rows INTEGER)")
-        ledger.execute("CREATE TABLE IF NOT EXISTS came (batch TEXT, table_name TEXT)")
+        ledger.execute("CREATE TABLE IF NOT EXISTS came (batch TEXT)")
     return open_home(read_settings(folder / "springtide.toml", environ={}))
 
 
@@ -59,12 +72,13 @@ def counting(home: Home, ledger: Path) -> Handlers:
     """Rows of messages that came together go into the lake in one commit, and every batch is counted once."""
 
     def handle(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> None:
+        with closing(sqlite3.connect(ledger, timeout=30)) as book, book:
+            book.executemany("INSERT INTO came VALUES (?)", [(message.batch,) for message in messages])
         frames = [frame(read(message.data)) for message in messages]
         rows = pl.concat(frames).unique(maintain_order=True)
         home.lake.open(messages[0].table, step_s=None).write(rows)
         with closing(sqlite3.connect(ledger, timeout=30)) as book, book:
             for message, one in zip(messages, frames, strict=True):
-                book.execute("INSERT INTO came VALUES (?, ?)", (message.batch, message.table))
                 book.execute("INSERT OR IGNORE INTO counted VALUES (?, ?)", (message.batch, one.height))
 
     return Handlers(rows=handle)
@@ -142,7 +156,7 @@ def tally(home: Home, folder: Path, *, batches: int, rows: int, table: str = "co
         "batches counted twice": int(_ask(folder, "SELECT count(*) - count(DISTINCT batch) FROM counted")),
         "rows lost": batches * rows - stored.unique(KEY).height,
         "rows twice": stored.height - stored.unique(KEY).height,
-        "handled again": int(_ask(folder, "SELECT count(*) FROM came")) - counted(folder),
+        "begun again": int(_ask(folder, "SELECT count(*) FROM came")) - counted(folder),
         "commits": home.lake.table(table).version() + 1,
     }
 
