@@ -59,8 +59,10 @@ def test_what_was_not_done_with_comes_again_in_order_and_what_was_never_does(url
 
         dying.read(TOPIC, die)
         await dying.start()
+        running = asyncio.create_task(dying.run())
         await send(dying, 0, 20)
         await until(seen, 1)
+        running.cancel()
         await dying.stop()
 
         arrived: list[str] = []
@@ -74,10 +76,12 @@ def test_what_was_not_done_with_comes_again_in_order_and_what_was_never_does(url
 
         living.read(TOPIC, work)
         await living.start()
+        running = asyncio.create_task(living.run())
         await until(arrived, 20)
         await send(living, 20, 25)
         await until(arrived, 25)
         await asyncio.sleep(1.5)  # longer than a message waits to be given again
+        running.cancel()
         await living.stop()
         assert arrived == [str(number) for number in range(25)]
 

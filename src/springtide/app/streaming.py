@@ -127,16 +127,19 @@ class _Consuming:
             Whatever broke in the handling itself: nothing is acknowledged after that, and a new process begins there.
         """
         await self._connect()
-        duties = [asyncio.create_task(self._publish()), asyncio.create_task(self._sweep())]
-        await self._told.wait()
-        for duty in duties:
-            duty.cancel()
-        await asyncio.gather(*duties, return_exceptions=True)
+        duties = [asyncio.create_task(one()) for one in (self._told.wait, self._broker.run, self._publish, self._sweep)]
+        done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
+        self._told.set()  # also where one of them broke: nothing more is taken
         with suppress(TimeoutError):
             async with asyncio.timeout(GRACE_S):
                 while self._working and self._broken is None:
                     await asyncio.sleep(0.05)
+        for duty in duties:
+            duty.cancel()
+        await asyncio.gather(*duties, return_exceptions=True)
         await self._broker.stop()
+        for duty in done:
+            duty.result()
         if self._broken is not None:
             raise self._broken
 

@@ -28,7 +28,10 @@ class Broker(Protocol):
         """Let the messages of a topic go to `take`, from the last ones that were not done with; before the start."""
 
     async def start(self) -> None:
-        """Connect, and hand messages over from then on."""
+        """Connect; messages can be published from then on."""
+
+    async def run(self) -> None:
+        """Hand messages over until cancelled, or until something breaks."""
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; when this returns the broker has it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -67,8 +68,12 @@ class Kafka:
         subscribe(take_batch)
 
     async def start(self) -> None:
-        """Connect and begin to read."""
+        """Connect, and begin to read where something is read."""
         await self._broker.start()
+
+    async def run(self) -> None:
+        """Hand messages over: the subscribers' own tasks do."""
+        await asyncio.Event().wait()
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; all replicas that are in sync have it when this returns."""

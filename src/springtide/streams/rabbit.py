@@ -29,7 +29,6 @@ class Rabbit:
     def __init__(self, url: str, *, prefix: str, together: int) -> None:
         self._prefix, self._together = prefix, together
         self._gatherings: list[Gathering[RabbitMessage]] = []
-        self._tasks: list[asyncio.Task[None]] = []
         self._broker = RabbitBroker(
             url,
             default_channel=Channel(on_return_raises=True),
@@ -59,8 +58,11 @@ class Rabbit:
         await self._broker.connect()
         for topic in ("rows", "jobs", "events", "dead"):
             await self._broker.declare_queue(self._queue(f"{self._prefix}.{topic}"))
-        self._tasks = [asyncio.create_task(gathering.run()) for gathering in self._gatherings]
         await self._broker.start()
+
+    async def run(self) -> None:
+        """Hand messages over."""
+        await asyncio.gather(*(gathering.run() for gathering in self._gatherings))
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; the queue has it, on its disk, when this returns."""
@@ -68,8 +70,6 @@ class Rabbit:
 
     async def stop(self) -> None:
         """Disconnect; what is not acknowledged goes back."""
-        for task in self._tasks:
-            task.cancel()
         await self._broker.stop()
 
     def _queue(self, topic: str) -> RabbitQueue:

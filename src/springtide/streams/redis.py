@@ -38,7 +38,6 @@ class Redis:
         self._me = socket.gethostname()
         self._gatherings: dict[str, Gathering[bytes]] = {}
         self._takes: dict[str, Take] = {}
-        self._tasks: list[asyncio.Task[None]] = []
         self._turn = asyncio.Lock()
         self._broker = RedisBroker(
             url, graceful_timeout=None, apply_types=False, decoder=_whole, logger=LOG, log_level=logging.DEBUG
@@ -66,14 +65,17 @@ class Redis:
         subscribe(take_one)
 
     async def start(self) -> None:
-        """Connect, work off what this consumer held when it ended, and begin to read."""
+        """Connect, and make the groups."""
         self._client: Any = await self._broker.connect()
         for topic in self._gatherings:
             await self._make_group(topic)
+
+    async def run(self) -> None:
+        """Work off what this consumer held when it ended, then hand over what comes."""
+        for topic in self._gatherings:
             await self._take_up(topic)
-        self._tasks = [asyncio.create_task(gathering.run()) for gathering in self._gatherings.values()]
-        self._tasks.append(asyncio.create_task(self._look_after()))
         await self._broker.start()
+        await asyncio.gather(self._look_after(), *(gathering.run() for gathering in self._gatherings.values()))
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; it is as safe as the server's `appendfsync` says when this returns."""
@@ -82,8 +84,6 @@ class Redis:
 
     async def stop(self) -> None:
         """Disconnect."""
-        for task in self._tasks:
-            task.cancel()
         await self._broker.stop()
 
     async def _make_group(self, topic: str) -> None:
