@@ -126,7 +126,8 @@ class _Consuming:
         Exception
             Whatever broke in the handling itself: nothing is acknowledged after that, and a new process begins there.
         """
-        await self._connect()
+        if not await self._connect():
+            return
         duties = [asyncio.create_task(one()) for one in (self._told.wait, self._broker.run, self._publish, self._sweep)]
         done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
         self._told.set()  # also where one of them broke: nothing more is taken
@@ -143,8 +144,8 @@ class _Consuming:
         if self._broken is not None:
             raise self._broken
 
-    async def _connect(self) -> None:
-        """Connect, again and again while the broker is away."""
+    async def _connect(self) -> bool:
+        """Connect, again and again while the broker is away; False when told to stop meanwhile."""
         wait = 0.5
         while not self._told.is_set():
             self._broker = _open_broker(self._home)
@@ -162,7 +163,8 @@ class _Consuming:
                     await asyncio.wait_for(self._told.wait(), wait)
                 wait = min(LONGEST_WAIT_S, 2 * wait)
             else:
-                return
+                return True
+        return False
 
     def _inlets(self) -> list[Inlet[Any]]:
         inlets: list[Inlet[Any]] = []
@@ -197,7 +199,9 @@ class _Consuming:
         registry, events = self._home.registry, topic(self._home, "events")
         while True:
             try:
-                if await asyncio.to_thread(registry.lease, DUTY, me, utc_now(), DUTY_SPAN):
+                waits = await asyncio.to_thread(registry.due_notices, utc_now(), 1, stream=True)
+                mine = await asyncio.to_thread(registry.lease, DUTY, me, utc_now(), DUTY_SPAN) if waits else False
+                if mine:
                     await publish_events(self._home, self._broker, events)
                 wait = LOOK_S
             except Exception as error:  # noqa: BLE001 # of the client or the database: the outbox keeps what it holds

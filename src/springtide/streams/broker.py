@@ -90,7 +90,11 @@ def open_broker(url: str, *, group: str, prefix: str, together: int) -> Broker:
 
 
 def without_password(words: object) -> str:
-    """What a client says, with the password of any URL in it hidden."""
+    """What a client says, with the password of any URL in it hidden.
+
+    >>> without_password(OSError("amqp://me:word@host/ does not answer"))
+    'amqp://me:***@host/ does not answer'
+    """
     return re.sub(r"://([^:/@\s]*):[^@\s]*@", r"://\1:***@", str(words))
 
 
