@@ -138,7 +138,10 @@ class _Consuming:
         for duty in duties:
             duty.cancel()
         await asyncio.gather(*duties, return_exceptions=True)
-        await self._broker.stop()
+        try:
+            await self._broker.stop()
+        except Exception as error:  # noqa: BLE001 # of a broker that is away: what is not acknowledged comes again
+            LOG.warning("the broker could not be told of the end: %s", without_password(error))
         for duty in done:
             duty.result()
         if self._broken is not None:

@@ -125,9 +125,11 @@ class Gathering(Generic[R]):
     ) -> None:
         self._take, self._done, self._hold, self._most = take, done, hold, most
         self._waiting: asyncio.Queue[tuple[bytes, R]] = asyncio.Queue(waiting)
+        self._held: dict[R, None] = {}  # what waits here or is being worked on
 
     async def put(self, body: bytes, receipt: R) -> None:
         """Add a message; waits while too many wait already."""
+        self._held[receipt] = None
         await self._waiting.put((body, receipt))
 
     async def run(self) -> None:
@@ -141,13 +143,18 @@ class Gathering(Generic[R]):
     def delivery(self, messages: Sequence[tuple[bytes, R]]) -> Delivery:
         """Messages as one delivery."""
         receipts = [receipt for _, receipt in messages]
+        self._held |= dict.fromkeys(receipts)
         hold = self._hold
 
         async def done() -> None:
-            await self._done(receipts)
+            try:
+                await self._done(receipts)
+            finally:
+                for receipt in receipts:
+                    self._held.pop(receipt, None)
 
         async def still() -> None:
             if hold is not None:
-                await hold(receipts)
+                await hold(list(self._held))
 
         return Delivery([body for body, _ in messages], done, still if hold is not None else None)

@@ -104,7 +104,7 @@ class Redis:
             await self._takes[topic](self._gatherings[topic].delivery(_messages(entries)))
 
     async def _look_after(self) -> None:
-        """Again and again take what other consumers left lying, and drop what is too old."""
+        """Again and again take what was left lying, and drop what is too old."""
         while True:
             await asyncio.sleep(LOOK_S)
             try:
@@ -113,11 +113,12 @@ class Redis:
                 for topic in (*self._gatherings, self._events):
                     await self._client.xtrim(topic, minid=int((time.time() - KEPT_S) * 1000))
             except (RedisError, OSError) as error:
-                LOG.warning("what others left lying could not be looked at: %s", error)
+                LOG.warning("what was left lying could not be looked at: %s", error)
 
     async def _take_over(self, topic: str) -> None:
+        """Take what nobody works on: of a consumer that died, or lost with a connection of our own."""
         left = await self._client.xpending_range(topic, self._group, "-", "+", self._together, idle=ABANDONED_MS)
-        ids = [one["message_id"] for one in left if one["consumer"].decode() != self._me]
+        ids = [one["message_id"] for one in left]
         entries = await self._client.xclaim(topic, self._group, self._me, ABANDONED_MS, ids) if ids else []
         for body, receipt in _messages(entries):
             await self._gatherings[topic].put(body, receipt)
