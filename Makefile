@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test prove check install install-dev system clean
+.PHONY: demo test prove check install install-dev system brokers clean
 
 demo: install ## the whole loop on a simulated exchange: no keys, no services
 	$(BIN)/springtide demo
@@ -29,6 +29,8 @@ system: ## what is no Python package and some tests need; where it cannot be had
 	@command -v bwrap > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \
 	 && apt-get update -qq && apt-get install --yes -qq bubblewrap libgomp1; } \
 	 || echo "bubblewrap is not there and cannot be installed: the tests of the sandbox will be skipped"
+	@command -v nats-server redis-server rabbitmq-server > /dev/null || $(MAKE) --no-print-directory brokers \
+	 || echo "brokers are not there and cannot be installed: the tests of their streams will be skipped"
 
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
@@ -44,6 +46,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: pyproject.toml $(VENV)/.installed
 	$(BIN)/pip install --quiet -e '.[dev]'
 	touch $@
+
+brokers: ## real brokers for the tests of streams, where apt is (as root); tests of those that are missing are skipped by name
+	@[ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null && apt-get update -qq \
+	 && apt-get install --yes -qq --no-install-recommends nats-server redis-server rabbitmq-server
 
 clean:
 	rm -rf $(VENV) var .mypy_cache .ruff_cache .pytest_cache .hypothesis

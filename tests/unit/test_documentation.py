@@ -29,6 +29,7 @@ SECTIONS: tuple[type[BaseModel], ...] = (
     words.Serve,
     words.Notify,
     words.Webhook,
+    words.Streams,
     words.ExchangeSource,
     words.CoinGeckoSource,
     words.SimulatorSource,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model, Settings
     from springtide.tasks.seam import Codec
 
-__all__ = ["Home", "check_one_store", "open_home", "read_settings"]
+__all__ = ["Home", "check_one_store", "open_home", "read_settings", "store_options"]
 
 RECIPES: Mapping[str, type[BaseModel]] = {"forecast": ForecastRecipe}
 
@@ -92,9 +92,13 @@ def open_home(settings: Settings) -> Home:
     if "://" not in store:
         _make_folder(Path(store))
     migrate(settings.home.database)
-    options = _store_options(os.environ)
+    options = store_options(os.environ)
     lake = Lake(f"{store}/tables", options)
-    registry = Registry(open_database(settings.home.database), Blobs(f"{store}/models", options))
+    registry = Registry(
+        open_database(settings.home.database),
+        Blobs(f"{store}/models", options),
+        tell_states=settings.streams.url is not None,
+    )
     return Home(
         settings=settings,
         lake=lake,
@@ -114,7 +118,7 @@ def check_one_store(home: Home) -> None:
         If the database was used with another store before.
     """
     store = home.settings.home.store
-    found = name_of(store, _store_options(os.environ))
+    found = name_of(store, store_options(os.environ))
     if home.registry.store_name(found) != found:
         raise SettingsError(
             "the database belongs to another store than this one",
@@ -123,7 +127,7 @@ def check_one_store(home: Home) -> None:
         )
 
 
-def _store_options(environ: Mapping[str, str]) -> dict[str, str]:
+def store_options(environ: Mapping[str, str]) -> dict[str, str]:
     """What the libraries below do not find in the environment by themselves; ``AWS_...`` keys and endpoints they do."""
     return {"aws_allow_http": environ["AWS_ALLOW_HTTP"]} if "AWS_ALLOW_HTTP" in environ else {}
 

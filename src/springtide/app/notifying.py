@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotFound, SettingsError
-from springtide.domain.notice import Notice
+from springtide.domain.notice import STREAM, Notice
 from springtide.notify import webhook
 from springtide.notify.answer import Answer
 from springtide.notify.places import Place, places_of
@@ -61,7 +61,7 @@ class Undelivered:
 
 
 def announce(home: Home, notice: Notice, *, job: Job | None = None, now: Callable[[], datetime] = utc_now) -> int:
-    """Put a notice into the outbox for every place that wants its event, and for the sender of `job`; how many these are.
+    """Put a notice into the outbox for every place that wants its event, the stream, and the sender of `job`; how many.
 
     Once this returns the notice is not lost. Telling the same notice again changes nothing.
     """
@@ -69,6 +69,8 @@ def announce(home: Home, notice: Notice, *, job: Job | None = None, now: Callabl
     wanted = [place.target for place in places_of(settings, now=now) if notice.event in place.events]
     if job is not None and job.params.webhook is not None:
         wanted.append(f"{OF_A_JOB}{job.id}")
+    if home.settings.streams.url is not None:
+        wanted.append(STREAM)
     if wanted:
         home.registry.post_notice(notice, wanted, due=now())
     return len(wanted)

@@ -40,6 +40,7 @@ COMMANDS = {
     "rollback": "Let the champion before serve again.",
     "serve": "Answer over HTTP.",
     "worker": "Take runs from the queue.",
+    "stream": "Take rows and jobs from a broker, send events to it; send rows.",
     "up": "Everything: serve, collect rows, start runs, work them off.",
     "jobs": "Send data, get the retrained model back.",
     "images": "What scripts and foreign models are opened in: build it.",

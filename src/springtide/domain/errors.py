@@ -3,6 +3,7 @@
 SpringtideError                what, where, do; the HTTP status is on the class
 ├── SettingsError        400   springtide.toml, an environment variable or a flag is wrong
 ├── BadRows              422   rows that no model should learn from
+├── BadMessage           422   a message of a stream that cannot be read
 ├── TooFewRows           422   not enough history for what was asked
 ├── TooLarge             413   more bytes than are taken at once
 ├── NotFound             404   no table, model, run, series of that name
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 __all__ = [
+    "BadMessage",
     "BadRows",
     "CallsUsedUp",
     "ComputeFailed",
@@ -74,6 +76,12 @@ class SettingsError(SpringtideError, ValueError):  # a ValueError, so that pydan
 
 class BadRows(SpringtideError):
     """Rows that no model should learn from."""
+
+    status = 422
+
+
+class BadMessage(SpringtideError):
+    """A message of a stream that cannot be read."""
 
     status = 422
 

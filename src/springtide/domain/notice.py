@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["EVENTS", "Delivery", "Event", "Notice"]
+__all__ = ["EVENTS", "STREAM", "Delivery", "Event", "Notice"]
 
 Event = Literal["promoted", "kept", "failed", "drift", "source_silent", "skill_lost"]
 EVENTS: tuple[Event, ...] = get_args(Event)
+STREAM = "stream"  # the target that is a broker's topic of events
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +21,12 @@ class Notice:
     """One thing that happened, to a model or a source.
 
     `id` is the same whenever the same thing is told again, so that nobody hears of it twice: ``{run}-{event}`` for the
-    end of a run, ``{event}-{model or source}-{time at which it began}`` elsewhere. `facts` is plain JSON.
+    end of a run, ``{run}-{number}`` for another state of it (told to streams alone), and
+    ``{event}-{model or source}-{time at which it began}`` elsewhere. `facts` is plain JSON.
     """
 
     id: str
-    event: Event | Literal["test"]
+    event: Event | Literal["state", "test"]
     title: str
     text: str
     at: datetime

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, func, insert, select, update
 
-from springtide.domain.notice import Delivery
+from springtide.domain.notice import STREAM, Delivery
 from springtide.registry.schema import OUTBOX
 from springtide.registry.wire import notice_from, to_json
 
@@ -40,10 +40,14 @@ def post(connection: Connection, notice: Notice, targets: Collection[str], *, du
         connection.execute(insert(OUTBOX), rows)
 
 
-def due(connection: Connection, now: datetime, limit: int) -> list[Delivery]:
-    """What is due, in order; of each target the first `limit`, so that a place that is down holds up no other."""
+def due(connection: Connection, now: datetime, limit: int, *, stream: bool) -> list[Delivery]:
+    """What is due for the stream, or for all others, in order; of each target the first `limit`.
+
+    So a place that is down holds up no other.
+    """
     in_line = func.row_number().over(partition_by=OUTBOX.c.target, order_by=IN_ORDER).label("in_line")
-    waiting = select(OUTBOX, in_line).where(OUTBOX.c.state == "waiting", OUTBOX.c.due <= now).subquery()
+    meant = OUTBOX.c.target == STREAM if stream else OUTBOX.c.target != STREAM
+    waiting = select(OUTBOX, in_line).where(OUTBOX.c.state == "waiting", OUTBOX.c.due <= now, meant).subquery()
     first = select(*(waiting.c[column.name] for column in COLUMNS)).where(waiting.c.in_line <= limit)
     return [
         _delivery(row) for row in connection.execute(first.order_by(waiting.c.due, waiting.c.created, waiting.c.id))

@@ -21,6 +21,7 @@ from springtide.domain.errors import (
     did_you_mean,
 )
 from springtide.domain.model import JournalEntry
+from springtide.domain.notice import STREAM, Notice
 from springtide.registry import (
     batches,
     calls,
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 
     from springtide.domain.job import Job
     from springtide.domain.model import Manifest, Version
-    from springtide.domain.notice import Delivery, Notice
+    from springtide.domain.notice import Delivery
     from springtide.domain.recipe import FoundRecipe
     from springtide.domain.regions import Receipt, RegionFacts, RejectedRow
     from springtide.domain.run import Event, Run, Worker
@@ -63,12 +64,14 @@ class Registry:
     """Versions, champions, journal and runs of all models, calls to services that allow only so many, and notices.
 
     `engine` is an opened and migrated database; `blobs` holds the model files. Every method is one transaction, and
-    what it writes is either there as a whole or not at all.
+    what it writes is either there as a whole or not at all. With `tell_states` every state of a run is put into the
+    outbox for the stream, in the transaction that writes it.
     """
 
-    def __init__(self, engine: Engine, blobs: Blobs) -> None:
+    def __init__(self, engine: Engine, blobs: Blobs, *, tell_states: bool = False) -> None:
         self._engine = engine
         self._blobs = blobs
+        self._tell_states = tell_states
 
     @property
     def engine(self) -> Engine:
@@ -308,7 +311,7 @@ class Registry:
             if not found.ended:
                 found = change(found)
                 runs.save(connection, found)
-                events.add(connection, run, "state", _told(found), found.finished or found.started)
+                self._tell(connection, run, "state", _told(found), found.finished or found.started)
                 queue.release(connection, found)
             return found
 
@@ -326,7 +329,7 @@ class Registry:
                     events.add(connection, joined.id, "reason", new, run.started)
                 return joined
             queue.claim(connection, run)
-            events.add(connection, run.id, "state", _told(run), run.started)
+            self._tell(connection, run.id, "state", _told(run), run.started)
             enqueue(connection)
             return run
 
@@ -338,7 +341,16 @@ class Registry:
     def add_event(self, run: str, kind: str, body: Mapping[str, Any], at: datetime) -> int:
         """Write down what a run tells; the event's number."""
         with writing(self._engine) as connection:
-            return events.add(connection, run, kind, body, at)
+            return self._tell(connection, run, kind, body, at)
+
+    def _tell(self, connection: Connection, run: str, kind: str, body: Mapping[str, Any], at: datetime) -> int:
+        number = events.add(connection, run, kind, body, at)
+        if self._tell_states and kind == "state":
+            model = runs.find(connection, run).model
+            title = f"{model}: a run is {body['state']}"
+            notice = Notice(f"{run}-{number}", "state", title, "", at, model=model, run=run, facts=body)
+            outbox.post(connection, notice, [STREAM], due=at)
+        return number
 
     def events(self, run: str, *, after: int = 0, limit: int = 1000) -> list[Event]:
         """What a run told after the event of that number, oldest first."""
@@ -367,7 +379,7 @@ class Registry:
                 return known
             jobs.add(connection, job)
             queue.claim(connection, run)
-            events.add(connection, run.id, "state", _told(run), run.started)
+            self._tell(connection, run.id, "state", _told(run), run.started)
             enqueue(connection)
             return job
 
@@ -529,10 +541,10 @@ class Registry:
         with writing(self._engine) as connection:
             outbox.post(connection, notice, targets, due=due)
 
-    def due_notices(self, now: datetime, limit: int) -> list[Delivery]:
-        """What waits to be delivered now, oldest first; of each target the first `limit`."""
+    def due_notices(self, now: datetime, limit: int, *, stream: bool = False) -> list[Delivery]:
+        """What waits to be delivered now, oldest first: to the stream, or to all others, of each the first `limit`."""
         with reading(self._engine) as connection:
-            return outbox.due(connection, now, limit)
+            return outbox.due(connection, now, limit, stream=stream)
 
     def notices(self, limit: int = 50) -> list[Delivery]:
         """What has not been delivered, newest first: it waits, or it was given up."""

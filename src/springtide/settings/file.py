@@ -161,7 +161,7 @@ def _explain(error: ValidationError, *, path: Path, text: str, above: tuple[str,
 
 def _change(found: Any, place: tuple[str, ...]) -> str:
     """What to change; a whole section is never repeated, it may hold a secret, as do the places of notices."""
-    if place[:1] == ("notify",):
+    if place[:1] == ("notify",) or place == ("streams", "url"):
         return "write it as docs/settings.md shows"
     if isinstance(found, dict) and place[:1] == ("sources",) and len(place) == 2:
         return f"set kind; {did_you_mean(str(found.get('kind', '')), _SOURCES)}"

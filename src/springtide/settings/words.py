@@ -17,6 +17,7 @@ from springtide.domain.units import format_span, parse_bytes, parse_span
 from springtide.settings.cron import Cron, check_cron, check_zone
 
 __all__ = [
+    "BROKERS",
     "OFF",
     "Age",
     "CoinGeckoSource",
@@ -39,6 +40,7 @@ __all__ = [
     "SimulatorSource",
     "Source",
     "Span",
+    "Streams",
     "Webhook",
 ]
 
@@ -55,6 +57,7 @@ Age = Annotated[Span, Field(gt=timedelta(0))]
 """A span of time that is not zero."""
 
 OFF = timedelta(0)
+BROKERS = ("kafka", "nats", "tls", "amqp", "amqps", "redis", "rediss")
 
 Interval = Annotated[
     timedelta,
@@ -546,6 +549,40 @@ class Jobs(_Section):
     allow_private: Annotated[bool, Field(description="Also to addresses of this machine or a private network.")] = False
 
 
+def _as_broker(value: object) -> SecretStr:
+    """The URL may hold a password: a mistaken one is refused without repeating it."""
+    if isinstance(value, SecretStr):
+        return value
+    if not (isinstance(value, str) and re.fullmatch(rf"({'|'.join(BROKERS)})://[!-~]+", value)):
+        raise SettingsError(
+            "a broker's url begins with what it speaks",
+            where="url",
+            do=f"begin it with one of {', '.join(f'{scheme}://' for scheme in BROKERS)}",
+        )
+    return SecretStr(value)
+
+
+class Streams(_Section):
+    """The broker that rows and jobs come from and events go to; none where there is no url."""
+
+    url: Annotated[
+        SecretStr | None, BeforeValidator(_as_broker), Field(description="kafka://, nats://, amqp://, redis://.")
+    ] = None
+    group: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_-]+$", description="Consumers of one group share the messages.")
+    ] = "springtide"
+    prefix: Annotated[
+        str, Field(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", description="What the topics' names begin with.")
+    ] = "springtide"
+    together: Annotated[int, Field(ge=1, le=10_000, description="Most messages that are handled at once.")] = 500
+    patience: Annotated[
+        Age, Field(description="A message that keeps failing for a reason that passes is set aside after so long.")
+    ] = timedelta(minutes=10)
+    link: Annotated[
+        str | None, Field(pattern=r"^https?://\S+$", description="Base of the links in events; [serve] when not given.")
+    ] = None
+
+
 class Settings(_Section):
     """All of springtide.toml."""
 
@@ -555,6 +592,7 @@ class Settings(_Section):
     jobs: Jobs = Jobs()
     serve: Serve = Serve()
     notify: Notify = Notify()
+    streams: Streams = Streams()
     sources: dict[str, Source] = {}
     models: dict[str, Model] = {}
 

@@ -499,3 +499,24 @@ def test_a_variable_that_goes_below_a_value_is_refused_by_its_name(file: Path) -
     refused = refusal(file, "[serve]\nport = 8000\n", {"SPRINGTIDE_SERVE__PORT__X": "1"})
     assert "'port' is not a section" in refused.what
     assert refused.where == "SPRINGTIDE_SERVE__PORT__X"
+
+
+@pytest.mark.parametrize("url", ["kafka://a:9092,b:9092", "nats://a", "amqps://u:p@h/", "redis://h:6379"])
+def test_a_broker_is_named_by_a_url_that_is_not_shown(url: str, file: Path) -> None:
+    streams = reading(file, f'[streams]\nurl = "{url}"\n').streams
+    assert streams.url is not None
+    assert streams.url.get_secret_value() == url
+    assert url not in f"{streams} {streams.model_dump_json()}"
+
+
+@pytest.mark.parametrize("url", [f'"http://u:{SECRET}@host"', f'"kafka:// {SECRET}"', f'["kafka://{SECRET}"]'])
+def test_a_wrong_url_of_a_broker_is_refused_without_repeating_it(url: str, file: Path) -> None:
+    refused = refusal(file, f"[streams]\nurl = {url}\n", {})
+    assert "line 2 (streams.url)" in refused.where
+    assert "kafka://" in refused.do
+    assert SECRET not in "".join(traceback.format_exception(refused))
+
+
+@pytest.mark.parametrize("line", ['prefix = "a b"', 'group = ""', "together = 0", 'patience = "0s"', 'link = "x"'])
+def test_a_stream_that_cannot_be_is_refused_with_its_line(line: str, file: Path) -> None:
+    assert f"line 2 (streams.{line.split(maxsplit=1)[0]})" in refusal(file, f"[streams]\n{line}\n", {}).where

@@ -1,0 +1,63 @@
+"""Events on their way out: what the outbox holds for the stream is published, and crossed off when the broker has it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from springtide.domain.clock import utc_now
+from springtide.domain.notice import STREAM
+from springtide.streams.messages import EventMessage, encode
+
+if TYPE_CHECKING:
+    from springtide.app.home import Home
+    from springtide.domain.notice import Notice
+    from springtide.streams.broker import Broker
+
+__all__ = ["message_of", "publish_events"]
+
+AT_ONCE = 100
+
+
+async def publish_events(home: Home, broker: Broker, topic: str) -> int:
+    """Publish what waits, oldest first; how many events that were.
+
+    The first failure ends it: what comes later waits, so that order is kept, and nothing is ever given up. After a
+    kill between the broker's answer and the crossing off an event is sent again, under the same id.
+    """
+    count = 0
+    while waiting := await asyncio.to_thread(home.registry.due_notices, utc_now(), AT_ONCE, stream=True):
+        for one in waiting:
+            message = message_of(one.notice, base=_base(home))
+            key = message.model or message.source or message.id
+            await broker.publish(topic, encode(message), key=key, message_id=message.id)
+            await asyncio.to_thread(home.registry.notice_delivered, one.notice.id, STREAM)
+            count += 1
+    return count
+
+
+def message_of(notice: Notice, *, base: str) -> EventMessage:
+    """A notice as it travels, with links to what it is about."""
+    links = {}
+    if notice.model is not None:
+        links["model"] = f"{base}/v1/models/{notice.model}"
+    if notice.run is not None:
+        links["run"] = f"{base}/v1/runs/{notice.run}"
+    return EventMessage(
+        id=notice.id,
+        event=notice.event,
+        at=notice.at,
+        title=notice.title,
+        text=notice.text,
+        model=notice.model,
+        model_version=notice.version,
+        run=notice.run,
+        source=notice.source,
+        facts=dict(notice.facts),
+        links=links,
+    )
+
+
+def _base(home: Home) -> str:
+    serve = home.settings.serve
+    return (home.settings.streams.link or f"http://{serve.host}:{serve.port}").rstrip("/")

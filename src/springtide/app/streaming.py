@@ -1,0 +1,265 @@
+"""The consumer's process: ``python -m springtide.app.streaming``; the only one that imports what speaks to brokers."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from springtide.app.home import open_home, read_settings, store_options
+from springtide.app.jobs import Sent, read_params, submit_job
+from springtide.app.regions import hand_in
+from springtide.app.stream_events import publish_events
+from springtide.domain.clock import utc_now
+from springtide.domain.errors import SettingsError, SpringtideError
+from springtide.streams.broker import open_broker, without_password
+from springtide.streams.consuming import Consumer, Delivery, Handler, Inlet, Take
+from springtide.streams.messages import JobMessage, Payload, RowsMessage, encode
+from springtide.streams.payloads import Payloads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from springtide.app.home import Home
+    from springtide.streams.broker import Broker
+    from springtide.streams.messages import DeadMessage
+
+__all__ = ["Handlers", "handlers", "main", "payloads_of", "run", "send_rows", "topic"]
+
+LOG = logging.getLogger("springtide.streams")
+PAYLOADS_KEPT = timedelta(days=7)
+SWEEP_S = 3600.0
+LONGEST_WAIT_S = 30.0
+GRACE_S = 8.0  # for what is being handled to come to its end
+LOOK_S = 1.0  # how often the outbox is looked at
+DUTY, DUTY_SPAN = "stream events", timedelta(seconds=15)
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """What is done with rows and jobs that arrive; a topic without a handler is not read."""
+
+    rows: Handler[RowsMessage] | None = None
+    jobs: Handler[JobMessage] | None = None
+
+
+def handlers(home: Home) -> Handlers:
+    """What this house does with what arrives."""
+
+    def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> None:
+        """All are handed in before the first is waited for, so that one commit takes them."""
+        waiting = [
+            hand_in(
+                home, one.table, region=one.region, batch=one.batch, data=read(one.data), form=one.form, now=utc_now()
+            )
+            for one in messages
+        ]
+        for receipt in waiting:
+            receipt.result()
+
+    def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> None:
+        for one in messages:
+            files = {"data": one.data, "model": one.model, "script": one.script}
+            sent = {role: Sent(file.name, read(file.content)) for role, file in files.items() if file is not None}
+            submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=one.id)
+
+    return Handlers(rows=rows, jobs=jobs)
+
+
+def topic(home: Home, name: str) -> str:
+    """The topic of that name as the broker knows it."""
+    return f"{home.settings.streams.prefix}.{name}"
+
+
+def payloads_of(home: Home) -> Payloads:
+    """Where the bytes of large messages lie."""
+    return Payloads(f"{home.settings.home.store.rstrip('/')}/streams", store_options(os.environ))
+
+
+async def send_rows(home: Home, message: RowsMessage) -> None:
+    """Send one message of rows, and wait until the broker has it."""
+    broker = _open_broker(home)
+    await broker.start()
+    try:
+        key = f"{message.table}/{message.region}"
+        await broker.publish(topic(home, "rows"), encode(message), key=key, message_id=message.id)
+    finally:
+        await broker.stop()
+
+
+class _Consuming:
+    """The broker's messages handled and the outbox's events published, until told to stop."""
+
+    def __init__(self, home: Home, handlers: Handlers) -> None:
+        self._home = home
+        self._payloads = payloads_of(home)
+        self._handlers = handlers
+        self._told = asyncio.Event()
+        self._working = 0  # deliveries
+        self._broken: Exception | None = None
+        self._broker: Broker
+        patience_s = home.settings.streams.patience.total_seconds()
+        self._consumer = Consumer(self._payloads, self._bury, patience_s=patience_s)
+
+    def stop(self) -> None:
+        """Stop; what is being handled comes to its end first."""
+        self._told.set()
+
+    async def run(self) -> None:
+        """Connect, and work until told to stop.
+
+        Raises
+        ------
+        Exception
+            Whatever broke in the handling itself: nothing is acknowledged after that, and a new process begins there.
+        """
+        if not await self._connect():
+            return
+        duties = [asyncio.create_task(one()) for one in (self._told.wait, self._broker.run, self._publish, self._sweep)]
+        done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
+        self._told.set()  # also where one of them broke: nothing more is taken
+        with suppress(TimeoutError):
+            async with asyncio.timeout(GRACE_S):
+                while self._working and self._broken is None:
+                    await asyncio.sleep(0.05)
+        for duty in duties:
+            duty.cancel()
+        await asyncio.gather(*duties, return_exceptions=True)
+        try:
+            await self._broker.stop()
+        except Exception as error:  # noqa: BLE001 # of a broker that is away: what is not acknowledged comes again
+            LOG.warning("the broker could not be told of the end: %s", without_password(error))
+        for duty in done:
+            duty.result()
+        if self._broken is not None:
+            raise self._broken
+
+    async def _connect(self) -> bool:
+        """Connect, again and again while the broker is away; False when told to stop meanwhile."""
+        wait = 0.5
+        while not self._told.is_set():
+            self._broker = _open_broker(self._home)
+            for inlet in self._inlets():
+                self._broker.read(inlet.topic, self._taking(inlet))
+            try:
+                await self._broker.start()
+            except SpringtideError:
+                raise
+            except Exception as error:  # noqa: BLE001 # every client has errors of its own
+                LOG.warning("the broker does not answer, again in %g s: %s", wait, without_password(error))
+                with suppress(Exception):  # it has not started
+                    await self._broker.stop()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._told.wait(), wait)
+                wait = min(LONGEST_WAIT_S, 2 * wait)
+            else:
+                return True
+        return False
+
+    def _inlets(self) -> list[Inlet[Any]]:
+        inlets: list[Inlet[Any]] = []
+        if self._handlers.rows is not None:
+            inlets.append(Inlet(topic(self._home, "rows"), RowsMessage, self._handlers.rows))
+        if self._handlers.jobs is not None:
+            inlets.append(Inlet(topic(self._home, "jobs"), JobMessage, self._handlers.jobs))
+        return inlets
+
+    def _taking(self, inlet: Inlet[Any]) -> Take:
+        async def take(delivery: Delivery) -> None:
+            if self._told.is_set():
+                await asyncio.Event().wait()  # to return would let the client go on past it
+            self._working += 1
+            try:
+                await self._consumer.take(inlet, delivery)
+            except Exception as error:  # noqa: BLE001 # a fault of ours, told by `run`
+                self._broken = error
+                self._told.set()
+                await asyncio.Event().wait()
+            finally:
+                self._working -= 1
+
+        return take
+
+    async def _bury(self, letter: DeadMessage) -> None:
+        await self._broker.publish(topic(self._home, "dead"), encode(letter), key=letter.topic, message_id=letter.id)
+
+    async def _publish(self) -> None:
+        """Publish what the outbox holds for the stream; one process at a time does."""
+        me, wait = f"{socket.gethostname()}:{os.getpid()}", LOOK_S
+        registry, events = self._home.registry, topic(self._home, "events")
+        while True:
+            try:
+                waits = await asyncio.to_thread(registry.due_notices, utc_now(), 1, stream=True)
+                mine = await asyncio.to_thread(registry.lease, DUTY, me, utc_now(), DUTY_SPAN) if waits else False
+                if mine:
+                    await publish_events(self._home, self._broker, events)
+                wait = LOOK_S
+            except Exception as error:  # noqa: BLE001 # of the client or the database: the outbox keeps what it holds
+                wait = min(LONGEST_WAIT_S, 2 * wait)
+                LOG.warning("events could not be published, again in %g s: %s", wait, without_password(error))
+            await asyncio.sleep(wait)
+
+    async def _sweep(self) -> None:
+        """Take payloads away that nobody has handled for a week."""
+        while True:
+            try:
+                await asyncio.to_thread(self._payloads.sweep, utc_now() - PAYLOADS_KEPT)
+            except SpringtideError as error:
+                LOG.warning("old payloads could not be taken away: %s", error)
+            await asyncio.sleep(SWEEP_S)
+
+
+def _open_broker(home: Home) -> Broker:
+    settings = home.settings.streams
+    if settings.url is None:
+        raise SettingsError(
+            "no broker is set", where="springtide.toml", do='write url = "kafka://HOST:9092" into [streams]'
+        )
+    url = settings.url.get_secret_value()
+    return open_broker(url, group=settings.group, prefix=settings.prefix, together=settings.together)
+
+
+def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:
+    """Consume until told to stop; the exit code is 2 when it cannot start."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("springtide").setLevel(logging.INFO)
+    logging.getLogger("springtide.streams.client").setLevel(logging.WARNING)
+    try:
+        home = open_home(read_settings(config))
+        asyncio.run(_run(home, handlers_of(home)))
+    except SpringtideError as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 2
+    return 0
+
+
+async def _run(home: Home, handlers: Handlers) -> None:
+    consuming = _Consuming(home, handlers)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, consuming.stop)
+    _open_broker(home)  # what is wrong with the settings is said before anything else
+    sys.stdout.write(f"Springtide reads {topic(home, 'rows')} and {topic(home, 'jobs')}\n")
+    sys.stdout.flush()
+    await consuming.run()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Consume with the handlers of this house."""
+    parser = argparse.ArgumentParser(description="A Springtide consumer of streams.")
+    parser.add_argument("--config", type=Path, default=Path("springtide.toml"))
+    return run(parser.parse_args(arguments).config, handlers)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Brokers in and out: rows and jobs that arrive as messages, events that leave, whatever the protocol."""

@@ -1,0 +1,160 @@
+"""A broker: what it is asked to do, and which one a URL names."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from springtide.domain.errors import SettingsError
+from springtide.settings.words import BROKERS
+from springtide.streams.consuming import Delivery, Take
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+__all__ = ["FORGOTTEN_S", "KEPT_S", "Broker", "Gathering", "open_broker", "without_password"]
+
+FORGOTTEN_S = 6  # how long a consumer is silent before others get its messages
+KEPT_S = 7 * 24 * 3600  # how long a broker that can be told so keeps messages
+
+R = TypeVar("R")
+
+
+class Broker(Protocol):
+    """A connection to a broker."""
+
+    def read(self, topic: str, take: Take) -> None:
+        """Let the messages of a topic go to `take`, from the last ones that were not done with; before the start."""
+
+    async def start(self) -> None:
+        """Connect; messages can be published from then on."""
+
+    async def run(self) -> None:
+        """Hand messages over until cancelled, or until something breaks."""
+
+    async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
+        """Send a message; when this returns the broker has it.
+
+        Messages of one `key` keep their order. Where the broker can, a second message with the same `message_id` is dropped.
+        """
+
+    async def stop(self) -> None:
+        """Hand over nothing more, and disconnect; what was not done with is handed over again another time."""
+
+
+def open_broker(url: str, *, group: str, prefix: str, together: int) -> Broker:
+    """The broker of a URL, not yet connected.
+
+    Parameters
+    ----------
+    url : str
+        ``kafka://host:port,host:port``, ``nats://...``, ``amqp://...`` or ``redis://...``.
+    group : str
+        Consumers of one group share the messages.
+    prefix : str
+        What the names of all topics begin with.
+    together : int
+        The most messages that are handed over at once.
+    """
+    scheme = url.partition("://")[0]
+    # Each client is imported for the URL that needs it, and costs 0.3 to 0.7 s.
+    try:
+        if scheme == "kafka":
+            from springtide.streams.kafka import Kafka  # noqa: PLC0415
+
+            return Kafka(url, group=group, together=together)
+        if scheme in ("nats", "tls"):
+            from springtide.streams.nats import Nats  # noqa: PLC0415
+
+            return Nats(url, group=group, prefix=prefix, together=together)
+        if scheme in ("amqp", "amqps"):
+            from springtide.streams.rabbit import Rabbit  # noqa: PLC0415
+
+            return Rabbit(url, prefix=prefix, together=together)
+        if scheme in ("redis", "rediss"):
+            from springtide.streams.redis import Redis  # noqa: PLC0415
+
+            return Redis(url, group=group, prefix=prefix, together=together)
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"what speaks to {scheme} brokers is not installed: {error.name}",
+            where="url in section [streams]",
+            do="run `pip install 'springtide[streams]'`",
+        ) from error
+    raise SettingsError(
+        f"{scheme!r} is no broker that can be used",
+        where="url in section [streams]",
+        do=f"begin it with one of: {', '.join(BROKERS)}",
+    )
+
+
+def without_password(words: object) -> str:
+    """What a client says, with the password of any URL in it hidden.
+
+    >>> without_password(OSError("amqp://me:word@host/ does not answer"))
+    'amqp://me:***@host/ does not answer'
+    """
+    return re.sub(r"://([^:/@\s]*):[^@\s]*@", r"://\1:***@", str(words))
+
+
+class Gathering(Generic[R]):
+    """Single messages put together to deliveries: what has come while the one before was worked on goes at once.
+
+    Parameters
+    ----------
+    take : callable
+        Where deliveries go.
+    done, hold : callable
+        Tell the broker, by the receipts of the messages, that they are done with or still being worked on.
+    most : int
+        The most messages of a delivery.
+    waiting : int
+        The most messages that wait here; 0 where the broker sees to it. Only one task may put messages into a place
+        that can be full: those that wait for room overtake each other.
+    """
+
+    def __init__(
+        self,
+        take: Take,
+        *,
+        done: Callable[[Sequence[R]], Awaitable[None]],
+        hold: Callable[[Sequence[R]], Awaitable[None]] | None = None,
+        most: int,
+        waiting: int,
+    ) -> None:
+        self._take, self._done, self._hold, self._most = take, done, hold, most
+        self._waiting: asyncio.Queue[tuple[bytes, R]] = asyncio.Queue(waiting)
+        self._held: dict[R, None] = {}  # what waits here or is being worked on
+
+    async def put(self, body: bytes, receipt: R) -> None:
+        """Add a message; waits while too many wait already."""
+        self._held[receipt] = None
+        await self._waiting.put((body, receipt))
+
+    async def run(self) -> None:
+        """Give deliveries on, one after the other."""
+        while True:
+            messages = [await self._waiting.get()]
+            while not self._waiting.empty() and len(messages) < self._most:
+                messages.append(self._waiting.get_nowait())
+            await self._take(self.delivery(messages))
+
+    def delivery(self, messages: Sequence[tuple[bytes, R]]) -> Delivery:
+        """Messages as one delivery."""
+        receipts = [receipt for _, receipt in messages]
+        self._held |= dict.fromkeys(receipts)
+        hold = self._hold
+
+        async def done() -> None:
+            try:
+                await self._done(receipts)
+            finally:
+                for receipt in receipts:
+                    self._held.pop(receipt, None)
+
+        async def still() -> None:
+            if hold is not None:
+                await hold(list(self._held))
+
+        return Delivery([body for body, _ in messages], done, still if hold is not None else None)

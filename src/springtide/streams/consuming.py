@@ -1,0 +1,269 @@
+"""What happens to messages once a broker has handed them over: checked, handled in order, tried again, or set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, Protocol, TypeAlias, TypeVar
+
+from springtide.domain.clock import utc_now
+from springtide.domain.errors import (
+    BadMessage,
+    CallsUsedUp,
+    ComputeFailed,
+    NotReady,
+    SourceUnavailable,
+    SpringtideError,
+    StoreFailed,
+)
+from springtide.streams.messages import DeadMessage, JobMessage, Payload, RowsMessage, decode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from springtide.streams.payloads import Payloads
+
+__all__ = ["Consumer", "Delivery", "Handler", "Inlet", "Take"]
+
+LOG = logging.getLogger("springtide.streams")
+PASSING = (NotReady, StoreFailed, SourceUnavailable, ComputeFailed, CallsUsedUp)
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 30.0
+MOST_TRIES = 3  # where an error is not one of ours: a fault of the handler, or a race
+TOGETHER_BYTES = 32 * 1024 * 1024  # of the payloads that are handled at once
+HOLD_S = 2.0  # how often the broker hears that a delivery is still being worked on
+
+M = TypeVar("M", bound=RowsMessage | JobMessage)
+M_contra = TypeVar("M_contra", bound=RowsMessage | JobMessage, contravariant=True)
+
+
+class Handler(Protocol[M_contra]):
+    """What is done with messages of one lane that came together, in their order."""
+
+    def __call__(self, messages: Sequence[M_contra], read: Callable[[Payload], bytes], /) -> None:
+        """Handle all of them; what they do is durable when this returns, and done once, however often they come.
+
+        Raises
+        ------
+        SpringtideError
+            If one of them cannot be handled; any of them may have been.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Inlet(Generic[M]):
+    """A topic that is read: what its messages are, and what is done with them."""
+
+    topic: str
+    form: type[M]
+    handle: Handler[M]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Messages that a broker has handed over, in order.
+
+    `done` tells the broker that it may forget them; `hold`, that they are still being worked on.
+    """
+
+    bodies: Sequence[bytes]
+    done: Callable[[], Awaitable[None]]
+    hold: Callable[[], Awaitable[None]] | None = None
+
+
+Take: TypeAlias = Callable[[Delivery], Awaitable[None]]
+"""Where a broker's deliveries go."""
+
+
+@dataclass(slots=True)
+class _Arrival(Generic[M]):
+    body: bytes
+    message: M
+
+
+@dataclass(slots=True)
+class _Lane(Generic[M]):
+    """Messages that keep their order, the first of which has failed so often, and since when."""
+
+    waiting: deque[_Arrival[M]] = field(default_factory=deque)
+    alone: int = 0  # of the first ones each is handled by itself, to find the one that fails
+    failures: int = 0
+    failing_since: float | None = None
+    due: float = 0.0
+
+    def next(self) -> list[_Arrival[M]]:
+        """The messages to handle at once."""
+        if self.alone:
+            return [self.waiting[0]]
+        chunk: list[_Arrival[M]] = []
+        size = 0
+        for one in self.waiting:
+            size += sum(payload.size for payload in one.message.payloads)
+            if chunk and size > TOGETHER_BYTES:
+                break
+            chunk.append(one)
+        return chunk
+
+    def drop(self, count: int) -> None:
+        """The first `count` are done with."""
+        for _ in range(count):
+            self.waiting.popleft()
+        self.alone = max(0, self.alone - count)
+        self.failures, self.failing_since, self.due = 0, None, 0.0
+
+
+class Consumer:
+    """Handles deliveries.
+
+    A message that cannot be read or handled goes to the dead letters with the reason, and holds up no other. What fails
+    for a reason that passes is tried again, later each time, with all that came after it in its lane waiting; after
+    `patience_s` seconds the first of the lane goes to the dead letters. A delivery ends when all its messages have been
+    handled or set aside; only then the broker is told, and only then it may give the next one.
+
+    Parameters
+    ----------
+    payloads : Payloads
+        Where the bytes of large messages lie.
+    bury : callable
+        Sends a dead letter; when it returns the broker has it.
+    patience_s : float
+        How long the first message of a lane may keep failing for a reason that passes.
+    clock, sleep, now
+        Of the event loop and the wall; other ones for tests.
+    """
+
+    def __init__(
+        self,
+        payloads: Payloads,
+        bury: Callable[[DeadMessage], Awaitable[None]],
+        *,
+        patience_s: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        now: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._payloads = payloads
+        self._bury = bury
+        self._patience_s = patience_s
+        self._clock, self._sleep, self._now = clock, sleep, now
+
+    async def take(self, inlet: Inlet[M], delivery: Delivery) -> None:
+        """Work a delivery off; returns when the broker has been told."""
+        handled: list[Payload] = []
+        async with _holding(delivery):
+            lanes = await self._sort(inlet, delivery.bodies)
+            while lanes:
+                name = min(lanes, key=lambda name: lanes[name].due)
+                lane = lanes[name]
+                if (wait := lane.due - self._clock()) > 0:
+                    await self._sleep(wait)
+                handled += await self._attempt(inlet, lane)
+                if not lane.waiting:
+                    del lanes[name]
+        try:
+            await delivery.done()
+        except Exception as error:  # noqa: BLE001 # whatever the client raises: the messages come again, and change nothing
+            LOG.warning("%s: the broker could not be told that messages are done: %s", inlet.topic, error)
+            return
+        await asyncio.to_thread(self._forget, handled)
+
+    async def _sort(self, inlet: Inlet[M], bodies: Sequence[bytes]) -> dict[str, _Lane[M]]:
+        lanes: dict[str, _Lane[M]] = {}
+        for body in bodies:
+            try:
+                message = decode(body, inlet.form)
+            except BadMessage as error:
+                await self._set_aside(inlet.topic, body, error)
+            else:
+                lanes.setdefault(message.lane, _Lane()).waiting.append(_Arrival(body, message))
+        return lanes
+
+    async def _attempt(self, inlet: Inlet[M], lane: _Lane[M]) -> list[Payload]:
+        """Handle the next messages of a lane; the payloads of those that are done."""
+        chunk = lane.next()
+        try:
+            await asyncio.to_thread(inlet.handle, [one.message for one in chunk], self._payloads.read)
+        except Exception as error:  # noqa: BLE001 # of a handler: what it means for the message is decided below
+            await self._failed(inlet, lane, error, together=len(chunk))
+            return []
+        lane.drop(len(chunk))
+        return [payload for one in chunk for payload in one.message.payloads]
+
+    async def _failed(self, inlet: Inlet[M], lane: _Lane[M], error: Exception, *, together: int) -> None:
+        lane.failures += 1
+        lane.failing_since = self._clock() if lane.failing_since is None else lane.failing_since
+        if self._may_pass(lane, error):
+            wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (lane.failures - 1))
+            lane.due = self._clock() + wait
+            LOG.warning("%s: tried again in %.1f s: %s", inlet.topic, wait, _in_one_line(error))
+        elif together > 1:
+            lane.alone, lane.failures = together, 0
+        else:
+            await self._set_aside(inlet.topic, lane.waiting[0].body, error)
+            lane.drop(1)
+
+    def _may_pass(self, lane: _Lane[M], error: Exception) -> bool:
+        if isinstance(error, PASSING):
+            return self._clock() - (lane.failing_since or 0.0) < self._patience_s
+        return not isinstance(error, SpringtideError) and lane.failures < MOST_TRIES
+
+    async def _set_aside(self, topic: str, body: bytes, error: Exception) -> None:
+        """Send a message to the dead letters, for as long as it takes."""
+        if not isinstance(error, SpringtideError):
+            LOG.error("%s: a message made its handler fail", topic, exc_info=error)
+        wait = FIRST_WAIT_S
+        while True:
+            try:
+                letter = DeadMessage(
+                    id=hashlib.sha256(topic.encode() + b"\0" + body).hexdigest(),
+                    topic=topic,
+                    at=self._now(),
+                    what=_in_one_line(error),
+                    where=getattr(error, "where", "the handler of the message"),
+                    do=getattr(error, "do", "look at the log of the consumer"),
+                    original=await asyncio.to_thread(self._payloads.wrap, body),
+                )
+                await self._bury(letter)
+            except Exception as failure:  # noqa: BLE001 # of the store or the client: without a letter nothing is given up
+                LOG.warning("%s: a dead letter could not be sent, again in %.1f s: %s", topic, wait, failure)
+                await self._sleep(wait)
+                wait = min(LONGEST_WAIT_S, 2 * wait)
+            else:
+                LOG.warning("%s: a message was set aside: %s", topic, letter.what)
+                return
+
+    def _forget(self, payloads: Sequence[Payload]) -> None:
+        with suppress(StoreFailed):  # what is left is swept away by its age
+            self._payloads.remove(payloads)
+
+
+@asynccontextmanager
+async def _holding(delivery: Delivery) -> AsyncIterator[None]:
+    """Let the broker know, as long as this lasts, that the messages are being worked on."""
+    if delivery.hold is None:
+        yield
+        return
+    telling = asyncio.create_task(_tell_again(delivery.hold))
+    try:
+        yield
+    finally:
+        telling.cancel()
+
+
+async def _tell_again(hold: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(HOLD_S)
+        try:
+            await hold()
+        except Exception as error:  # noqa: BLE001 # whatever the client raises: at worst the messages come again
+            LOG.debug("the broker could not be told that messages are being worked on: %s", error)
+
+
+def _in_one_line(error: Exception) -> str:
+    return error.what if isinstance(error, SpringtideError) else f"{type(error).__name__}: {error}"

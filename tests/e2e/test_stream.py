@@ -1,0 +1,104 @@
+"""`springtide stream` and `springtide stream send` on a real broker: rows in, events out, dead letters aside."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import time
+from typing import TYPE_CHECKING, Any
+
+from tests import stream_world as world
+from tests.brokers import broker
+from tests.unit.cli.world import COMMAND, csv, environment, refused, springtide
+
+from springtide.app.notifying import announce
+from springtide.domain.clock import utc_now
+from springtide.domain.notice import Notice
+from springtide.streams.broker import open_broker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from springtide.streams.consuming import Delivery
+
+PATIENCE_S = 30
+
+
+def wait_until(true: Callable[[], bool], log: Path) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.05)
+
+
+def read_all(url: str, name: str, count: int) -> list[dict[str, Any]]:
+    """The first messages of a topic."""
+    found: list[dict[str, Any]] = []
+
+    async def read() -> None:
+        reader = open_broker(url, group="people", prefix="springtide", together=10)
+
+        async def take(delivery: Delivery) -> None:
+            found.extend(json.loads(body) for body in delivery.bodies)
+            await delivery.done()
+
+        reader.read(f"springtide.{name}", take)
+        await reader.start()
+        running = asyncio.create_task(reader.run())
+        async with asyncio.timeout(PATIENCE_S):
+            while len(found) < count:
+                await asyncio.sleep(0.05)
+        running.cancel()
+        await reader.stop()
+
+    asyncio.run(read())
+    return found
+
+
+def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(tmp_path: Path) -> None:
+    folder = tmp_path / "home"
+    with broker("nats", tmp_path) as url:
+        home = world.make_home(folder, url)
+        log = tmp_path / "log"
+        with log.open("wb") as out:
+            consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
+        try:
+            (folder / "small.csv").write_text(csv(0, 10).replace("ds,", "unique_id,ds,").replace("\n2", "\nBTC/USDT,2"))
+            (folder / "large.csv").write_text(
+                csv(10, 6000).replace("ds,", "unique_id,ds,").replace("\n2", "\nBTC/USDT,2")
+            )
+            for name in ("small", "large"):
+                words = ["--table", "candles", "--region", "kostroma", "--file", f"{name}.csv"]
+                assert "sent batch" in springtide(folder, "stream", "send", *words).stdout
+            world.send(home, [("rows", "k", b'{"table": "candles"}', "poison")])
+            announce(home, Notice("r1-failed", "failed", "btc: a run failed", "why", utc_now(), model="btc", run="r1"))
+            (letter,) = read_all(url, "dead", 1)
+            (event,) = read_all(url, "events", 1)
+            wait_until(lambda: "candles" in home.lake.names(), log)
+            table = home.lake.table("candles")
+            wait_until(lambda: table.scan().collect().height == 6000, log)
+            assert list((folder / "var" / "streams").rglob("*.csv")) == []
+            wait_until(lambda: not [one for one in (folder / "var" / "streams").rglob("*") if one.is_file()], log)
+        finally:
+            consumer.send_signal(signal.SIGTERM)
+            code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+    assert (letter["topic"], letter["original"]) == ("springtide.rows", {"text": '{"table": "candles"}'})
+    assert "region" in letter["what"]
+    assert (event["id"], event["event"], event["model"]) == ("r1-failed", "failed", "btc")
+    assert event["links"] == {
+        "model": "http://127.0.0.1:8000/v1/models/btc",
+        "run": "http://127.0.0.1:8000/v1/runs/r1",
+    }
+
+
+def test_without_a_broker_in_the_settings_the_command_says_what_to_write(tmp_path: Path) -> None:
+    (tmp_path / "springtide.toml").write_text("")
+    (tmp_path / "a.csv").write_text("unique_id,ds,y\n")
+    words = ["stream", "send", "--table", "t", "--region", "r", "--file", "a.csv"]
+    assert 'url = "kafka://HOST:9092" into [streams]' in refused(tmp_path, *words)
+    done = springtide(tmp_path, "stream", code=2)
+    assert "no broker is set" in done.stderr
