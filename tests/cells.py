@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from springtide.sandbox.seam import Ended, Engine
 
-__all__ = ["ROOMY", "Tried", "attempt", "survivors"]
+__all__ = ["ROOMY", "TIGHT", "Tried", "attempt", "survivors"]
 
 ROOMY = Limits(memory=500_000_000, cpus=2, processes=64, disk=50_000_000, seconds=20, output=1_000_000)
+TIGHT = Limits(memory=200_000_000, cpus=2, processes=32, disk=10_000_000, seconds=2, output=1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
