@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def try_all(engine: Engine, folder: Path) -> None:
-    print(f"\n{engine.name}: 200 MB of memory, 32 processes, 10 MB of disk, 2 s, 1 MB of output")
+    print(f"\n{engine.name}: 200 MB of memory, 32 processes, 5 MB of disk, 2 s, 1 MB of output")
     print(f"{'a script that ...':57}{'ended':17}{'seconds':>8}{'peak MB':>9}  its last words")
     data = folder / "data"
     data.write_text("a,b\n")
@@ -29,8 +29,8 @@ def try_all(engine: Engine, folder: Path) -> None:
         work = folder / "work"
         work.mkdir()
         tried = attempt(engine, work, hostile.script, limits=TIGHT, inputs={"data": data})
+        left = survivors(work)
         remove(work)
-        left = survivors()
         words = (tried.lines or [""])[-1][:60]
         print(
             f"{what:57}{tried.ended.reason:17}{tried.seconds:8.2f}{tried.ended.peak_memory / 1e6:9.0f}  {words}"
