@@ -87,10 +87,10 @@ def base_image() -> str:
 
 
 def _hand_on_pip(root: Path) -> None:
-    """Certificates, configuration and wheels of this machine's pip."""
-    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
-    if Path("/etc/pip.conf").exists():
-        shutil.copy("/etc/pip.conf", root / "etc/pip.conf")
-    for place in os.environ.get("PIP_FIND_LINKS", "").split():
-        if Path(place).is_dir():
-            shutil.copytree(place, root / place.lstrip("/"))
+    """Certificates and wheels of this machine's pip."""
+    certificates = "etc/ssl/certs/ca-certificates.crt"
+    shutil.copy(Path("/", certificates), root / certificates)
+    wheels = [place for place in os.environ.get("PIP_FIND_LINKS", "").split() if Path(place).is_dir()]
+    for place in wheels:
+        shutil.copytree(place, root / place.lstrip("/"))
+    (root / "etc/pip.conf").write_text(f"[global]\ncert = /{certificates}\nfind-links = {' '.join(wheels)}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from tests.hostile import HOSTILE
 
 from springtide.domain.errors import ModelRefused, NotReady
 from springtide.sandbox.collecting import collect, remove
+from springtide.sandbox.container import Container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,3 +236,28 @@ time.sleep(60)
 def test_an_environment_that_was_not_built_is_not_run_in(engine: Engine, work: Path) -> None:
     with pytest.raises(NotReady, match="springtide images build"):
         attempt(engine, work, "print(1)", environment="unbuilt")
+
+
+ORPHAN = """
+import sys, threading
+from pathlib import Path
+from springtide.sandbox.container import Container
+from springtide.sandbox.seam import Cell, Limits
+engine = Container(sys.argv[1], base_image=sys.argv[2], images=Path(sys.argv[3]))
+limits = Limits(10**9, 1, 64, 10**8, 60, 10**6)
+cell = Cell("bare", ("python", "-c", "import time; print('begun'); time.sleep(60)"), Path(sys.argv[4]), {})
+engine.run(cell, limits, on_line=lambda line: print(line, flush=True), stop=threading.Event())
+"""
+
+
+def test_a_container_of_a_process_that_was_killed_is_ended_by_the_next_one(engine: Engine, work: Path) -> None:
+    if not isinstance(engine, Container):
+        pytest.skip("what bubblewrap runs ends with its process")
+    places = [engine._url, engine._base, str(engine._images), str(work)]
+    with subprocess.Popen([sys.executable, "-c", ORPHAN, *places], stdout=subprocess.PIPE) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"begun\n"
+        worker.kill()
+    assert len(survivors(work)) == 1
+    engine.check()
+    assert survivors(work) == []
