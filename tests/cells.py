@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,13 +16,13 @@ from springtide.sandbox.users import FIRST, MANY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from springtide.sandbox.seam import Ended, Engine
 
-__all__ = ["ROOMY", "Tried", "attempt", "survivors"]
+__all__ = ["ROOMY", "TIGHT", "Tried", "attempt", "survivors"]
 
 ROOMY = Limits(memory=500_000_000, cpus=2, processes=64, disk=50_000_000, seconds=20, output=1_000_000)
+TIGHT = Limits(memory=200_000_000, cpus=2, processes=32, disk=5_000_000, seconds=2, output=1_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,13 @@ def attempt(
     return Tried(ended, lines, time.monotonic() - began)
 
 
-def survivors() -> list[str]:
-    """Processes of any cell that live, seen from outside."""
+def survivors(work: Path) -> list[str]:
+    """Processes of cells that see this work folder and live."""
     found = []
-    for process in psutil.process_iter(["uids", "status", "cmdline"]):
-        uids, status = process.info["uids"], process.info["status"]
-        if uids and FIRST <= uids.real < FIRST + MANY and status != psutil.STATUS_ZOMBIE:
-            found.append(f"{process.pid} {process.info['cmdline']}")
+    for process in psutil.process_iter(["uids", "cmdline"]):
+        uids = process.info["uids"]
+        if uids and FIRST <= uids.real < FIRST + MANY:
+            with suppress(OSError):
+                if str(work) in Path(f"/proc/{process.pid}/mountinfo").read_text(encoding="utf-8"):
+                    found.append(f"{process.pid} {process.info['cmdline']}")
     return found

@@ -164,7 +164,7 @@ def test_when_our_listener_fails_nothing_is_left(engine: Bubblewrap, work: Path)
     cell = Cell("small", ("python", "-c", "import time\nprint(1)\ntime.sleep(60)"), work, {})
     with pytest.raises(RuntimeError, match="full"):
         engine.run(cell, ROOMY, on_line=fail, stop=threading.Event())
-    assert survivors() == []
+    assert survivors(work) == []
 
 
 ORPHAN = """
@@ -187,9 +187,9 @@ def test_a_cell_does_not_outlive_a_process_that_was_killed(engine: Bubblewrap, w
         assert worker.stdout.readline() == b"begun\n"
         worker.kill()
     deadline = time.monotonic() + 2
-    while survivors() and time.monotonic() < deadline:
+    while survivors(work) and time.monotonic() < deadline:
         time.sleep(0.02)
-    assert survivors() == []
+    assert survivors(work) == []
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
@@ -198,3 +198,15 @@ def test_every_environment_is_pinned_and_has_what_data_and_export_need(name: str
     assert all("==" in line for line in lines)
     assert {"numpy", "pandas", "pyarrow", "onnx", "onnxruntime"} <= {line.split("==")[0] for line in lines}
     assert (IMAGES / name / "Containerfile").is_file()
+
+
+def test_a_living_cell_is_found_by_the_look_for_survivors(engine: Bubblewrap, work: Path) -> None:
+    stop, seen = threading.Event(), []
+    cell = Cell("small", ("python", "-c", "import time\nprint(1)\ntime.sleep(60)"), work, {})
+
+    def look(_: str) -> None:
+        seen.extend(survivors(work))
+        stop.set()
+
+    engine.run(cell, ROOMY, on_line=look, stop=stop)
+    assert os.geteuid() != 0 or len(seen) == 1

@@ -182,7 +182,16 @@ class JobSteps:
         if table.time is not None:
             until, last = _utc(parts.training[table.time].max()), _utc(parts.judging[table.time].max())
             result.update(trained_until=until.isoformat(), judged_until=last.isoformat())
-        self.bench()  # no sandbox: said before anything else is done
+        bench = self.bench()  # no sandbox: said before anything else is done
+        for environment in {result["environment"], *self._environments_of_rivals()}:
+            wanted = self._requirements if environment == result["environment"] else None
+            bench.engine.build(environment, wanted, lambda line: bench.told("log", {"level": "info", "line": line}))
+
+    def _environments_of_rivals(self) -> set[str]:
+        """Where the champion answers."""
+        if self._champion is None or self._champion.manifest.task != TASK:
+            return set()
+        return {FORMATS[str(self._champion.manifest.recipe["format"])].environment}
 
     def _environment(self, form: Format | None) -> str:
         framework = self.job.params.framework

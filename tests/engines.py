@@ -1,4 +1,4 @@
-"""A podman of a test's own, and a base image made from Debian packages alone."""
+"""Engines of a test's own: bubblewrap, and a podman with a base image that is made from Debian packages alone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ import shutil
 import subprocess
 import tempfile
 import time
+import venv
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from springtide.sandbox.bubblewrap import Bubblewrap
+from springtide.sandbox.container import Container
+from springtide.sandbox.environments import IMAGES, Environments
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["base_image", "podman_service"]
+__all__ = ["bare_bubblewrap", "bare_container", "base_image", "podman_service"]
 
 BASE = "localhost/springtide-test-base"
 PACKAGES = "ca-certificates,python3,python3-venv,libgomp1"
@@ -25,6 +30,30 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
+
+
+def bare_bubblewrap(folder: Path) -> Bubblewrap:
+    """With an environment ``bare`` that has no packages."""
+    environments = Environments(folder / "environments", _bare_images(folder))
+    venv.create(folder / "environments" / environments.names("bare", None)[0], symlinks=True)
+    return Bubblewrap(environments)
+
+
+@contextmanager
+def bare_container(folder: Path) -> Iterator[Container]:
+    """A podman with an image ``bare`` that has no packages."""
+    with podman_service() as url:
+        made = Container(url, base_image=base_image(), build_network="host", images=_bare_images(folder))
+        made.check()
+        made.build("bare", None, print)
+        yield made
+
+
+def _bare_images(folder: Path) -> Path:
+    for name in ("bare", "unbuilt"):
+        shutil.copytree(IMAGES / "tensorflow", folder / "images" / name)
+        (folder / "images" / name / "requirements.txt").write_text(f"# {name}\n")
+    return folder / "images"
 
 
 @contextmanager
@@ -58,10 +87,10 @@ def base_image() -> str:
 
 
 def _hand_on_pip(root: Path) -> None:
-    """Certificates, configuration and wheels of this machine's pip."""
-    shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc/ssl/certs/ca-certificates.crt")
-    if Path("/etc/pip.conf").exists():
-        shutil.copy("/etc/pip.conf", root / "etc/pip.conf")
-    for place in os.environ.get("PIP_FIND_LINKS", "").split():
-        if Path(place).is_dir():
-            shutil.copytree(place, root / place.lstrip("/"))
+    """Certificates and wheels of this machine's pip."""
+    certificates = "etc/ssl/certs/ca-certificates.crt"
+    shutil.copy(Path("/", certificates), root / certificates)
+    wheels = [place for place in os.environ.get("PIP_FIND_LINKS", "").split() if Path(place).is_dir()]
+    for place in wheels:
+        shutil.copytree(place, root / place.lstrip("/"))
+    (root / "etc/pip.conf").write_text(f"[global]\ncert = /{certificates}\nfind-links = {' '.join(wheels)}\n")

@@ -1,0 +1,225 @@
+"""Jobs through all their steps, in a real sandbox with the environment of LightGBM and scikit-learn."""
+
+from __future__ import annotations
+
+import io
+import math
+import pickle
+import re
+import zipfile
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+from tests.environments import FOLDER, find_environment
+
+from springtide.app import jobs
+from springtide.app.answers import Answers
+from springtide.app.home import Home, open_home, read_settings
+from springtide.app.job_steps import steps_of_job
+from springtide.domain.clock import utc_now
+from springtide.domain.errors import ComputeFailed, ModelRefused, NotReady
+from springtide.sandbox.bubblewrap import Bubblewrap
+
+if TYPE_CHECKING:
+    from springtide.domain.model import Version
+
+START = datetime(2024, 1, 1, tzinfo=UTC)
+QUICK = {"target": "sold", "time": "day", "framework": "lightgbm", "budget_s": 3}
+SCRIPT = """\
+import lightgbm
+
+def train(data, model_path, out_path, params, report):
+    report(progress=0.5, note="half way")
+    rows = lightgbm.Dataset(data[["size"]], data[params["target"]])
+    lightgbm.train({"verbose": -1, "num_threads": 1}, rows, 20).save_model(out_path / "model.txt")
+
+def predict(data, model_path):
+    return lightgbm.Booster(model_file=str(model_path)).predict(data[["size"]])
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A home whose jobs run under bubblewrap."""
+    try:
+        Bubblewrap.check()
+    except NotReady as missing:
+        pytest.skip(f"{missing.what}: {missing.do}")
+    folder = tmp_path_factory.mktemp("jobs")
+    find_environment("boosting", folder)
+    limits = 'time = "60s"\nmemory = "1500MB"\ndisk = "50MB"\noutput = "1MB"\n'
+    sandbox = f'[sandbox]\nengine = "bubblewrap"\nenvironments = "{FOLDER}"\n{limits}'
+    (folder / "springtide.toml").write_text(f'{sandbox}[jobs]\ndeliver = ["./models"]\n')
+    (folder / "models").mkdir()
+    return open_home(read_settings(folder / "springtide.toml", environ={}))
+
+
+def sales(first: int, last: int, *, slope: float = 3.0) -> bytes:
+    """Days of sales: more where the shop is larger, with the week and the season, and noise that is always the same."""
+    noise = np.random.default_rng(1).normal(size=2000)
+    lines = ["day,town,size,sold"]
+    for number in range(first, last):
+        size = 10 + number * 7 % 13
+        sold = slope * size + 5 * math.sin(number / 7) + (4 if number % 2 else 0) + noise[number]
+        lines.append(f"{START + timedelta(days=number):%Y-%m-%d},t{number % 2},{size},{sold:.3f}")
+    return "\n".join(lines).encode()
+
+
+def work_off(
+    home: Home, data: bytes, *, model: jobs.Sent | None = None, script: str | None = None, **params: Any
+) -> tuple[dict[str, Any], Version]:
+    """Send a job and do its steps, each by an object that knows only the record; its results and its version."""
+    sent = {"data": jobs.Sent("sales.csv", data)}
+    if model is not None:
+        sent["model"] = model
+    if script is not None:
+        sent["script"] = jobs.Sent("train.py", script.encode())
+    job = jobs.submit_job(home, jobs.read_params(msgspec.json.encode({**QUICK, **params})), sent)
+    run = home.registry.run(job.id)
+    results: dict[str, Any] = {}
+    folder = home.settings.home.store
+    made = partial(steps_of_job, home, run)
+    for number, name in enumerate(made(_folder(folder, job.id, 0), results).names, start=1):
+        steps = made(_folder(folder, job.id, number), msgspec.json.decode(msgspec.json.encode(results)))
+        result: dict[str, Any] = {}
+        steps.take(name, result, progress=lambda _advance: None, now=utc_now)
+        results[name] = result
+    return results, home.registry.version(run.model, results["publish"]["version"])
+
+
+def _folder(store: str, job: str, number: int) -> Path:
+    folder = Path(store) / "scratch" / f"{job}-{number}"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(home: Home) -> tuple[dict[str, Any], Version]:
+    return work_off(home, sales(0, 400), name="sales")
+
+
+def test_a_table_alone_becomes_a_model_that_beats_the_constants_on_later_rows(
+    first: tuple[dict[str, Any], Version],
+) -> None:
+    results, version = first
+    assert version.verdict.promote
+    assert {one.rival for one in version.verdict.comparisons} == {"mean", "recent-mean"}
+    assert all(one.gain > 0.5 for one in version.verdict.comparisons)
+    assert results["check"]["training_rows"] + results["check"]["judging_rows"] == 400
+    assert results["check"]["trained_until"] < results["check"]["judged_until"]
+    assert results["export"]["parity"] < 1e-4
+    assert {"model.txt", "model.onnx", "probe.npz", "preprocessing.json"} <= set(version.manifest.files)
+
+
+def test_what_a_job_made_is_served_to_rows_of_the_table(home: Home, first: tuple[dict[str, Any], Version]) -> None:
+    rows = [{"day": "2025-02-01", "town": "t1", "size": size} for size in (10, 22)]
+    answer = Answers(home).predict("sales", rows)
+    small, large = answer["columns"]["sold"]
+    assert 20 < small < 50 < large < 85
+    assert Answers(home).metadata("sales")["inputs"][0]["shape"][1] == first[0]["export"]["width"]
+
+
+def test_the_version_that_serves_is_gone_on_with_and_judged_beside_on_rows_that_it_has_not_seen(
+    home: Home, first: tuple[dict[str, Any], Version]
+) -> None:
+    results, version = work_off(home, sales(0, 600, slope=4.0), name="sales", judge=0.5)
+    assert results["train"]["start"] == "sales@1"
+    assert results["check"]["trained_until"] >= first[0]["check"]["trained_until"]
+    champion = next(one for one in version.verdict.comparisons if one.kind == "champion")
+    assert champion.rival == "sales@1"
+    assert champion.gain > 0  # prices have risen, and only the new one has seen it
+
+
+def test_the_archive_that_was_given_back_is_a_model_for_a_later_job(
+    home: Home, first: tuple[dict[str, Any], Version]
+) -> None:
+    name, archive = jobs.model_file(home, first[1].manifest.run)
+    results, version = work_off(home, sales(300, 700, slope=4.0), model=jobs.Sent(name, archive), framework=None)
+    assert results["train"]["start"] == "given"
+    assert results["predict"]["given"] == "judged"
+    given = next(one for one in version.verdict.comparisons if one.rival == "the given model")
+    assert given.gain > 0
+
+
+def test_a_script_trains_and_answers_and_what_it_reports_is_told_as_its_own(home: Home) -> None:
+    results, version = work_off(home, sales(0, 400), script=SCRIPT)
+    assert results["train"]["predicted_by"] == "script"
+    assert results["export"]["onnx"] is None
+    assert version.verdict.promote
+    told = [event.body for event in home.registry.events(version.manifest.run) if event.kind == "report"]
+    assert any(one.get("note") == "half way" for one in told)
+
+
+def test_a_model_is_put_where_the_settings_allow_it(home: Home) -> None:
+    place = home.settings.jobs.deliver[0]
+    results, version = work_off(home, sales(0, 200), deliver=place)
+    (delivered,) = Path(place).iterdir()
+    assert results["deliver"] == {"to": str(delivered), "bytes": delivered.stat().st_size}
+    assert delivered.name == f"{version.manifest.run}-model.txt"
+
+
+class Hostile:
+    """A pickle that writes a file and opens a connection when it is opened."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        program = f"import socket; open({self.path!r}, 'w').close(); socket.create_connection(('1.1.1.1', 53), 2)"
+        return (exec, (program,))
+
+
+def test_a_hostile_pickle_is_opened_in_the_sandbox_only(home: Home, tmp_path: Path) -> None:
+    mark = tmp_path / "it-ran"
+    model = jobs.Sent("model.joblib", pickle.dumps(Hostile(str(mark))))
+    with pytest.raises((ModelRefused, ComputeFailed)):
+        work_off(home, sales(0, 200), model=model, framework=None)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "what"),
+    [
+        ({"../../outside.txt": b"x", "model.txt": b"x"}, "outside"),
+        ({"model.txt": bytes(400_000_000)}, "unpack"),
+    ],
+    ids=["leads out", "a bomb"],
+)
+def test_an_archive_that_leads_out_or_is_a_bomb_is_refused_before_anything_runs(
+    home: Home, files: dict[str, bytes], what: str
+) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    with pytest.raises(Exception, match=what):
+        work_off(home, sales(0, 200), model=jobs.Sent("model.zip", packed.getvalue()), framework=None)
+
+
+@pytest.mark.parametrize(
+    ("lines", "error", "what"),
+    [
+        ("x = bytearray(4_000_000_000)", ComputeFailed, "out of memory"),
+        ("open(out_path / 'big', 'wb').write(bytes(200_000_000))", Exception, "disk|large|space"),
+        (
+            "print('x' * 100 + chr(10), end='') or [print('x' * 1000) for _ in range(10000)]",
+            ComputeFailed,
+            "too much output",
+        ),
+        ("import os; os.symlink('/etc/passwd', out_path / 'model.txt')", ModelRefused, "links"),
+        ("import socket; socket.create_connection(('1.1.1.1', 53), 2)", ModelRefused, "unreachable|denied|permitted"),
+        ("open('/etc/shadow').read()", ModelRefused, "shadow"),
+        ("import os; os._exit(0)", ComputeFailed, "left no word"),
+    ],
+    ids=["allocates", "fills the disk", "prints", "links", "connects", "reads the host", "leaves without a word"],
+)
+def test_a_script_that_goes_too_far_fails_with_its_reason(home: Home, lines: str, error: Any, what: str) -> None:
+    script = f"def train(data, model_path, out_path, params, report):\n    {lines}\n"
+    with pytest.raises(error) as failed:
+        work_off(home, sales(0, 100), script=script)
+    assert re.search(what, str(failed.value)), failed.value
