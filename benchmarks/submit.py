@@ -28,7 +28,7 @@ from springtide.app import queue
 if TYPE_CHECKING:
     from springtide.app.home import Home
 
-PINS = ("celery==5.6.3", "redis==6.4.0")
+PINS = ("celery==5.6.3", "redis==6.4.0", "packaging==26.3")
 TASKS = """\
 import time
 from celery import Celery

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from tests import killing, stores
 from tests.databases import new_database, postgres_server
+from tests.unit.cli.world import springtide
 
 from springtide.app import queue
 
@@ -60,7 +61,7 @@ def main() -> None:
 def make_home(scratch: Path, name: str, database: str, models: int) -> Home:
     """A home of its own on the servers, with its rows already in the lake."""
     home = killing.make_home(scratch / name, new_database(database), store=f"s3://models/{name}", models=models)
-    killing.springtide(scratch / name, "ingest")
+    springtide(scratch / name, "ingest")
     return home
 
 

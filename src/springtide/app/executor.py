@@ -49,6 +49,8 @@ class Executor:
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Do what is asked; every error is an answer too."""
         try:
+            if question["ask"] == "ready":
+                return {}
             if question["ask"] == "drift":
                 home = open_home(read_settings(self._config))
                 report = find_drift(home, question["model"], tasks=self._tasks)

@@ -34,7 +34,7 @@ BEAT_S = 2.0
 DEAD_S = 6.5  # in which a living worker has beaten three times
 DUTY_S = 1.0
 LEASE = timedelta(seconds=10)
-MOST_RUNS = 20  # of one process, against libraries that never give memory back
+MOST_RUNS = 20  # of one process, about, against libraries that never give memory back
 MOST_ATTEMPTS = 20  # to take up a run: one that ends every worker must itself come to an end
 MOST_DEATHS = 3  # of the process of a step, for no reason of ours
 RETRIES_S = (1, 2, 4, 8, 16, 32, 60)  # waits between the tries of a step that failed for a passing reason
@@ -114,6 +114,7 @@ class RunWorker:
         self._command, self._limits, self._ended, self._duties = list(command), limits, ended, duties
         self._stopping = threading.Event()
         self._spare: Child | None = None
+        self._fresh: Child | None = None  # takes the place of one that has worked on enough runs
         self._current: _Current | None = None
         self._heard: dict[str, tuple[Worker, float]] = {}  # every other worker's last beat, and when it was first seen
         self.me: Worker
@@ -162,8 +163,9 @@ class RunWorker:
             time.sleep(0.05)
         if self._current is not None:
             self._current.child.kill(HANDED_BACK)
-        if self._spare is not None:
-            self._spare.close()
+        for child in (self._spare, self._fresh):
+            if child is not None:
+                child.close()
         self._registry.hand_back(self.me)
 
     @property
@@ -274,12 +276,26 @@ class RunWorker:
         current, self._current = self._current, None
         if current is None:
             return
-        current.child.done += 1
-        if current.said is None and current.child.alive and current.child.done < MOST_RUNS:
-            self._spare = current.child
+        child = current.child
+        child.done += 1
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None or current.said is not None or not child.alive:
+            child.close()
+            self._spare = fresh or Child(self._command)
+            return
+        self._spare = child
+        if child.done == MOST_RUNS:
+            threading.Thread(target=self._make_fresh, daemon=True).start()
+
+    def _make_fresh(self) -> None:
+        """A new process, for after the next run: whoever asks for one does not wait until its libraries are there."""
+        fresh = Child(self._command)
+        try:
+            fresh.ask(ask="ready")
+        except ChildGone:
+            fresh.close()
         else:
-            current.child.close()
-            self._spare = Child(self._command)
+            self._fresh = fresh
 
     # What goes on beside it
 
