@@ -41,6 +41,7 @@ class Executor:
     def __init__(self, config: Path, *, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS) -> None:
         self._config, self._tasks = config, tasks
         self._run = ""
+        self._read = 0  # when springtide.toml was written that the home is opened by; 0: none is
         self._left = ExitStack()
         self._home: Home
         self._steps: Steps | JobSteps
@@ -72,8 +73,7 @@ class Executor:
     def _open(self, run: str) -> None:
         """Get ready for a run, wherever it stands."""
         self._close()
-        self._home = open_home(read_settings(self._config))
-        check_one_store(self._home)
+        self._open_home()
         found = self._home.registry.run(run)
         folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="springtide-")))
         self._left.enter_context(_telling(self._home, run))
@@ -88,6 +88,17 @@ class Executor:
             )
         self._recorder = Recorder(found, self._home.registry, Silent())
         self._run = run
+
+    def _open_home(self) -> None:
+        """Open what springtide.toml names, unless it is open and the file has not been touched since."""
+        written = self._config.stat().st_mtime_ns
+        if written != self._read:
+            if self._read:
+                self._home.registry.engine.dispose()
+            self._read = 0
+            self._home = open_home(read_settings(self._config))
+            check_one_store(self._home)
+            self._read = written
 
     def _step(self, name: str) -> None:
         """Do a step, unless an earlier process has done it and was killed before it could say so."""
