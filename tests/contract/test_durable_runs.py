@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,14 +20,13 @@ from tests.unit.cli.world import environment
 
 from springtide.app import queue
 from springtide.domain.errors import Conflict, NotFound
-from springtide.domain.run import Worker
+from springtide.domain.run import Run, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from springtide.app.home import Home
-    from springtide.domain.run import Run
 
 OLD = Worker("", "", "0", datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC))
 LONG = "max_steps = 100000\npatience = 100000\nbudget = '60s'"
@@ -99,6 +99,28 @@ def test_a_model_that_nobody_knows_is_refused_before_it_waits(home: Home) -> Non
         queue.submit(home, "lng", reasons=("by hand",))
 
 
+def test_a_run_whose_terminal_was_killed_is_closed_by_whoever_asks_next_or_stops_it(home: Home) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone = f"{socket.gethostname()}:{ended.pid}"
+    left = Run("left-1", "m0", "running", ("by hand",), datetime.now(UTC), process=gone)
+    home.registry.submit_run(left, lambda _connection: None)
+    after = queue.submit(home, "m0", reasons=("by hand",))
+    assert after.id != left.id
+    assert home.registry.run(left.id).state == "failed"
+    queue.cancel(home, after.id, by="a test")
+    home.registry.submit_run(replace(left, id="left-2"), lambda _connection: None)
+    assert queue.cancel(home, "left-2", by="anna").state == "cancelled"
+    assert home.registry.active_run("m0") is None
+
+
+def test_a_run_as_of_another_time_is_not_joined(home: Home) -> None:
+    run = queue.submit(home, "m0", reasons=("by hand",))
+    with pytest.raises(Conflict, match=r"learns from all rows, not as of 2024-02-01"):
+        queue.submit(home, "m0", reasons=("by hand",), until=datetime(2024, 2, 1, tzinfo=UTC))
+    queue.cancel(home, run.id, by="a test")
+
+
 def test_the_highest_priority_goes_first(home: Home, workers: killing.Workers) -> None:
     late = queue.submit(home, "m0", reasons=("the clock",), priority=0)
     soon = queue.submit(home, "m1", reasons=("by hand",), priority=10)
@@ -141,7 +163,8 @@ def test_a_worker_that_is_told_to_stop_hands_its_run_back_and_another_goes_on(
     (first,) = workers.processes
     first.send_signal(signal.SIGTERM)
     assert first.wait(10) == 0
-    assert home.registry.run(run.id).state == "running"
+    waiting = home.registry.run(run.id)
+    assert (waiting.state, waiting.worker, waiting.process) == ("queued", None, None)
     workers.processes = [workers.start()]
     deadline = time.monotonic() + 20
     while home.registry.run(run.id).attempts < 2:

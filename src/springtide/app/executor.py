@@ -19,7 +19,7 @@ from springtide.app.job_steps import steps_of_job
 from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import NotReady, SourceUnavailable, SpringtideError, StoreFailed
+from springtide.domain.errors import NotReady, SettingsError, SourceUnavailable, SpringtideError, StoreFailed
 from springtide.pipeline.recorder import Recorder, Silent, failure_of, finished_steps
 from springtide.pipeline.steps import Steps
 
@@ -90,15 +90,23 @@ class Executor:
         self._run = run
 
     def _open_home(self) -> None:
-        """Open what springtide.toml names, unless it is open and the file has not been touched since."""
+        """Open what springtide.toml names, unless it is open and the file has not been touched since.
+
+        Raises
+        ------
+        NotReady
+            If the file cannot be used: it may be half written, and is read again.
+        """
         written = self._config.stat().st_mtime_ns
         if written != self._read:
+            try:
+                home = open_home(read_settings(self._config))
+                check_one_store(home)
+            except SettingsError as error:
+                raise NotReady(f"the settings cannot be used: {error.what}", where=error.where, do=error.do) from error
             if self._read:
                 self._home.registry.engine.dispose()
-            self._read = 0
-            self._home = open_home(read_settings(self._config))
-            check_one_store(self._home)
-            self._read = written
+            self._home, self._read = home, written
 
     def _step(self, name: str) -> None:
         """Do a step, unless an earlier process has done it and was killed before it could say so."""

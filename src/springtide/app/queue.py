@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import Conflict
 from springtide.domain.run import Failure, Run
-from springtide.pipeline.dead_runs import is_gone
+from springtide.pipeline.dead_runs import close_dead_runs, is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,10 +37,19 @@ def submit(
     until: datetime | None = None,
     collect: bool = True,
 ) -> Run:
-    """Let a run of a model wait for a worker; where one waits or runs already the reasons join it, and it is returned."""
+    """Let a run of a model wait for a worker; where one waits or runs already the reasons join it, and it is returned.
+
+    Raises
+    ------
+    NotFound
+        If there is no such model.
+    Conflict
+        If one that waits or runs learns as of another time.
+    """
     from springtide.pipeline.durable.queue import RunQueue  # noqa: PLC0415 - the queue's library costs 0.7 s
 
     home.model(model)
+    close_dead_runs(home.registry, model, now=utc_now)  # one that was killed in a terminal would be joined for ever
     now = utc_now()
     run = Run(
         new_run_id(model, now),
@@ -61,7 +70,7 @@ def submit(
 
 
 def cancel(home: Home, run: str, *, by: str) -> Run:
-    """Stop a run: at once where it waits, within two seconds where it runs; one that has ended stays as it is.
+    """Stop a run: at once where nobody works on it, within two seconds where one does; one that has ended stays as it is.
 
     Raises
     ------
@@ -72,7 +81,7 @@ def cancel(home: Home, run: str, *, by: str) -> Run:
     found = home.registry.change_run(run, lambda found: found if found.ended else replace(found, stop_asked=why))
     if found.ended:
         raise Conflict(f"run {run} has {found.state} already", where=f"run {run}", do="nothing is left to stop")
-    if found.state == "queued":
+    if found.state == "queued" or is_gone(found.process):
         failure = Failure(why, "the queue", "start it again when you like")
         end = home.registry.end_run(
             run, lambda found: replace(found, state="cancelled", failure=failure, finished=utc_now())

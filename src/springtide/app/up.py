@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import subprocess
 import sys
@@ -33,8 +34,11 @@ class Program:
     start_at: float = field(default_factory=time.monotonic)
 
     def start(self) -> None:
-        """Start it in a process group of its own: a terminal's Ctrl-C reaches only the one who keeps it up."""
-        self.process = subprocess.Popen(self.command, start_new_session=True)
+        """Start it in a process group of its own: a terminal's Ctrl-C reaches only the one who keeps it up.
+
+        Where the system can, it is told to stop when that one is killed.
+        """
+        self.process = subprocess.Popen(self.command, start_new_session=True, preexec_fn=_stop_with_parent)  # noqa: PLW1509 # one thread
         self.started = time.monotonic()
 
     def look(self) -> int | None:
@@ -72,6 +76,13 @@ def keep_up(programs: Sequence[Program], *, grace_s: float) -> int:
                 _say(f"{program.name} ended with code {code}; it starts again in {program.wait_s:g} s")
     _stop(programs, grace_s)
     return result
+
+
+def _stop_with_parent() -> None:
+    """Linux tells a process of its parent's end, if it has asked for it (prctl.h: PR_SET_PDEATHSIG is 1)."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(1, signal.SIGTERM)
 
 
 def _stop(programs: Sequence[Program], grace_s: float) -> None:

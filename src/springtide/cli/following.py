@@ -20,11 +20,11 @@ __all__ = ["follow_to_the_end", "line_of"]
 
 
 class RunEnded(SpringtideError):
-    """The run that was followed failed or was stopped."""
+    """The run that was followed failed or was stopped, or is not followed any more."""
 
 
-def follow_to_the_end(home: Home, run: Run, reporter: Reporter) -> Run:
-    """Tell `reporter` what a run tells; Ctrl-C stops the run.
+def follow_to_the_end(home: Home, run: Run, reporter: Reporter, *, stop: bool) -> Run:
+    """Tell `reporter` what a run tells; Ctrl-C stops the run if `stop`, else it goes on without being watched.
 
     Raises
     ------
@@ -35,8 +35,14 @@ def follow_to_the_end(home: Home, run: Run, reporter: Reporter) -> Run:
         for event in follow(home, run.id):
             _tell(event, home, reporter)
     except KeyboardInterrupt:
-        cancel(home, run.id, by="hand")
-        raise
+        if stop:
+            cancel(home, run.id, by="hand")
+            raise
+        raise RunEnded(
+            "others had asked for this run before: it goes on, and is not watched any more",
+            where=f"run {run.id}",
+            do=f"stop it with `springtide cancel {run.id}`",
+        ) from None
     end = home.registry.run(run.id)
     if end.failure is not None:
         raise RunEnded(end.failure.what, where=f"run {end.id}, {end.failure.where}", do=end.failure.do)

@@ -78,6 +78,8 @@ def command(
     if detach:
         run = submit(home, model, reasons=REASONS, priority=BY_HAND, **asked)
         print_json(run) if as_json else click.echo(f"run {run.id} is {run.state}: {', '.join(run.reasons)}")
+        if not anyone_works(home):
+            click.echo("no worker lives: start one with `springtide worker` or `springtide up`", err=True)
         return
     found = None
     if look["search"]:
@@ -86,9 +88,10 @@ def command(
         if not as_json:
             print_search(found)
     if anyone_works(home):
+        joined = home.registry.active_run(model) is not None
         run = submit(home, model, reasons=REASONS, priority=BY_HAND, **asked)
         with _Bars() as bars:
-            outcome = outcome_of(follow_to_the_end(home, run, bars), home.registry)
+            outcome = outcome_of(follow_to_the_end(home, run, bars, stop=not joined), home.registry)
     else:
         outcome = run_with_progress(home, model, **asked)
     if as_json:

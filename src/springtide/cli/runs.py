@@ -31,6 +31,8 @@ def command(config: Path, *, followed: str | None, model: str | None, limit: int
         home.registry.run(followed)  # refuses an id that nobody knows
         for event in follow(home, followed):
             click.echo(msgspec.json.encode(event).decode() if as_json else line_of(event))
+        if home.registry.run(followed).state != "succeeded":
+            raise SystemExit(1)
         return
     if model is not None and model not in home.registry.models():
         home.model(model)  # refuses a name that nobody knows

@@ -319,9 +319,21 @@ class Registry:
         """Let a new run wait, unless one of its model waits or runs already: then its reasons join that one.
 
         `enqueue` puts it into the queue of the workers, in the same transaction. Returns the run that will do it.
+
+        Raises
+        ------
+        Conflict
+            If the one that waits or runs learns as of another time.
         """
         with writing(self._engine) as connection:
             active = queue.active(connection, run.lane)
+            if active is not None and active.until != run.until:
+                raise Conflict(
+                    f"a run of {run.model!r} {'waits' if active.state == 'queued' else 'is under way'} that learns "
+                    f"{_as_of(active)}, not {_as_of(run)}",
+                    where=f"run {active.id}",
+                    do="wait for its end, or cancel it",
+                )
             if active is not None:
                 joined = queue.join(connection, active, run.reasons)
                 if joined.reasons != active.reasons:
@@ -565,6 +577,10 @@ class Registry:
         """Remove what was delivered or given up before that time."""
         with writing(self._engine) as connection:
             outbox.forget(connection, before)
+
+
+def _as_of(run: Run) -> str:
+    return "from all rows" if run.until is None else f"as of {run.until:%Y-%m-%d %H:%M}"
 
 
 def _told(run: Run) -> dict[str, Any]:

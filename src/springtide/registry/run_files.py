@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import obstore
+from obstore.store import LocalStore
 
 from springtide.registry.store import failing, flush, open_store
 
@@ -50,6 +53,8 @@ class RunFiles:
                     obstore.delete(self._store, f"{run}/{name}")
                 except FileNotFoundError:
                     continue  # somebody else did it at the same time
+        if isinstance(self._store, LocalStore):
+            shutil.rmtree(Path(str(self._store.prefix)) / run, ignore_errors=True)  # its empty folders
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,10 +163,20 @@ class RunWorker:
             time.sleep(0.05)
         if self._current is not None:
             self._current.child.kill(HANDED_BACK)
+            self._hand_back(self._current.run)
         for child in (self._spare, self._fresh):
             if child is not None:
                 child.close()
         self._registry.hand_back(self.me)
+
+    def _hand_back(self, run: str) -> None:
+        """Let the run wait again, until another worker takes it up."""
+
+        def waits(found: Run) -> Run:
+            return found if found.ended else replace(found, state="queued", worker=None, process=None)
+
+        self._registry.change_run(run, waits)
+        self._registry.add_event(run, "state", {"state": "queued", "why": f"handed back by {self.me.id}"}, utc_now())
 
     @property
     def idle(self) -> bool:
@@ -198,7 +208,7 @@ class RunWorker:
             return replace(
                 found,
                 state="running",
-                started=utc_now() if found.state == "queued" else found.started,
+                started=utc_now() if found.attempts == 0 else found.started,
                 worker=self.me.id,
                 process=self.me.process,
                 attempts=found.attempts + 1,
