@@ -19,11 +19,13 @@ prove: install-dev ## the slow proofs: a hundred kills, a database that goes awa
 	PYTHONPATH=. $(BIN)/python benchmarks/submit.py
 	PYTHONPATH=. $(BIN)/python benchmarks/scheduler.py
 
-check: install-dev ## format, lint, types, import contracts
+check: install-dev ## format, lint, types, import contracts, deployments
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/kubernetes-validate --strict --quiet deploy/kubernetes/*.yaml deploy/kubernetes/*.example
 
 system: ## what is no Python package and some tests need; where it cannot be had they say so
 	@command -v bwrap > /dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null \

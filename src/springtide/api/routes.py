@@ -43,7 +43,7 @@ def healthz() -> dict[str, str]:
 
 @get("/readyz", sync_to_thread=False, tags=["server"])
 def readyz(answers: Asked) -> Response[Any]:
-    """Ready: at least one champion is loaded, be it expired. Lists the models that serve, have expired and are missing."""
+    """Ready: a champion is loaded, be it expired, or no model is configured. Lists what serves, has expired, is missing."""
     try:
         return Response({"status": "ready", **answers.ready()})
     except NotReady as error:

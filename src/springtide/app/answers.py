@@ -59,18 +59,19 @@ class Answers:
     def ready(self) -> dict[str, list[str]]:
         """The models that serve, those that have expired and those that are missing; raises `NotReady` when all are.
 
-        An expired model is loaded and is asked to say so: a server that has nothing else is ready all the same.
+        An expired model is loaded and is asked to say so: a server that has nothing else is ready all the same. So is one
+        of which no model is asked, for it takes rows and jobs.
         """
         at = self.clock()
         states = {name: place.state(at) for name, place in self.shelf.places.items()}
         serving = [name for name, state in states.items() if state == "serving"]
         expired = [name for name, state in states.items() if state == "expired"]
         missing = [name for name in states if name not in serving and name not in expired]
-        if not serving and not expired:
+        if missing and not serving and not expired:
             raise NotReady(
-                f"no model serves yet; missing: {', '.join(missing) or 'none is configured'}",
+                f"no model serves yet; missing: {', '.join(missing)}",
                 where="springtide.toml, [models]",
-                do=f"run `springtide retrain {missing[0]}`" if missing else "add a [models.NAME] section",
+                do=f"run `springtide retrain {missing[0]}`",
             )
         return {"serving": serving, "expired": expired, "missing": missing}
 

@@ -56,12 +56,16 @@ class Bubblewrap:
                 where="the bubblewrap sandbox",
                 do=f"run `apt-get install {' '.join(missing)}`, or as your distribution does",
             )
-        tried = subprocess.run([*_walls(), "--", "true"], capture_output=True, text=True, check=False)
+        # with a /proc: in a container whose own has masked paths it cannot be mounted
+        tried = subprocess.run(
+            [*_walls(), "--proc", "/proc", "--", "true"], capture_output=True, text=True, check=False
+        )
         if tried.returncode:
             raise NotReady(
                 f"bubblewrap cannot make a sandbox: {tried.stderr.strip()[-300:]}",
                 where="this machine",
-                do="allow user namespaces to this user, or use a container engine: Docker or podman",
+                do="allow user namespaces to this user (in a container see docs/deploy.md), or use a container engine: "
+                "Docker or podman",
             )
 
     def build(self, environment: str, requirements: str | None, on_line: Callable[[str], None]) -> str:

@@ -24,6 +24,7 @@ from tests.serving_world import (
 )
 
 from springtide.app.answers import Answers
+from springtide.app.home import open_home, read_settings
 from springtide.domain.errors import BadRows, Conflict, ModelRefused, NotFound, NotReady, TooFewRows
 
 if TYPE_CHECKING:
@@ -266,3 +267,9 @@ def test_a_rollback_to_a_version_promoted_by_hand_warns_as_before(answers: Answe
     answers.rollback("btc", by="ada")
     answer = answers.forecast("btc")
     assert (answer["version"], "against the verdict" in answer["warning"]) == (2, True)
+
+
+def test_a_server_of_which_no_model_is_asked_is_ready_for_rows_and_jobs(tmp_path: Path) -> None:
+    (tmp_path / "springtide.toml").write_text("")
+    answers = Answers(open_home(read_settings(tmp_path / "springtide.toml")))
+    assert answers.ready() == {"serving": [], "expired": [], "missing": []}
