@@ -427,7 +427,7 @@ def _conclude(
         gain, p_value = best.gain, min(1.0, best.p_value * compared)
         taken = gain > 0 and p_value <= alpha
         said = (
-            f"the best of {compared} others ({listed(best.changes)}) has a loss {abs(gain):.2%} "
+            f"{f'the best of {compared} others' if compared > 1 else 'the only other one'} ({listed(best.changes)}) has a loss {abs(gain):.2%} "
             f"{'lower' if gain > 0 else 'higher'} than the declared recipe's on {len(declared.values):,} items before "
             f"the judging span"
         )
