@@ -39,7 +39,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from springtide.tasks.forecast.baselines.seasonal import fit_seasonal_quantiles
 from springtide.tasks.forecast.items import split
-from springtide.tasks.forecast.networks.forecaster import Forecaster, Layout, build_forecaster
+from springtide.tasks.forecast.networks.forecaster import Forecaster, build_forecaster
+from springtide.tasks.forecast.networks.layout import Layout
 from springtide.tasks.forecast.networks.nhits import NHits
 from springtide.tasks.forecast.networks.patch import PatchTransformer
 from springtide.tasks.forecast.networks.seasonal import SeasonalHead

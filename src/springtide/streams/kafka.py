@@ -11,8 +11,8 @@ from faststream import AckPolicy
 from faststream.confluent import KafkaBroker, Topic
 
 from springtide.domain.errors import SettingsError
-from springtide.streams.broker import FORGOTTEN_S
 from springtide.streams.consuming import Delivery, Take
+from springtide.streams.gathering import FORGOTTEN_S
 
 if TYPE_CHECKING:
     from faststream.confluent.message import KafkaMessage

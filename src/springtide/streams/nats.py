@@ -12,8 +12,8 @@ from nats.errors import Error
 from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 
-from springtide.streams.broker import FORGOTTEN_S, KEPT_S
 from springtide.streams.consuming import Delivery, Take
+from springtide.streams.gathering import FORGOTTEN_S, KEPT_S
 
 if TYPE_CHECKING:
     from nats.aio.client import Client

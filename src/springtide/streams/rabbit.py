@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 
-from springtide.streams.broker import KEPT_S, Gathering
+from springtide.streams.gathering import KEPT_S, Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from faststream import AckPolicy
 from faststream.redis import BinaryMessageFormatV1, RedisBroker, StreamSub
 from redis.exceptions import RedisError, ResponseError
 
-from springtide.streams.broker import KEPT_S, Gathering
+from springtide.streams.gathering import KEPT_S, Gathering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

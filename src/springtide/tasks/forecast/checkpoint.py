@@ -14,7 +14,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.networks.forecaster import build_forecaster
+from springtide.tasks.forecast.networks.layout import Layout
 
 if TYPE_CHECKING:
     from springtide.tasks.forecast.items import Windows

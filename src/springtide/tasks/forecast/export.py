@@ -21,7 +21,7 @@ from springtide.domain.errors import Conflict, ModelRefused
 from springtide.evaluation.parity import TOLERANCE, relative_difference
 from springtide.tasks.forecast.answers import Answers
 from springtide.tasks.forecast.features.spec import FeatureSpec
-from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.networks.forecaster import build_forecaster
 from springtide.tasks.forecast.training import Fitted, WindowTensors
 from springtide.tasks.seam import Exported
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from springtide.tasks.forecast.graphs import GraphCache
     from springtide.tasks.forecast.items import Windows
     from springtide.tasks.forecast.networks.forecaster import Forecaster
+    from springtide.tasks.forecast.networks.layout import Layout
 
 __all__ = ["ExportedForecaster", "export_forecaster", "load_exported", "load_network"]
 

@@ -18,7 +18,7 @@ import torch
 from springtide.tasks.forecast import networks, seasonal_scale, volatility
 
 if TYPE_CHECKING:
-    from springtide.tasks.forecast.networks.forecaster import Layout
+    from springtide.tasks.forecast.networks.layout import Layout
 
 __all__ = ["MOST_KEPT", "GraphCache"]
 

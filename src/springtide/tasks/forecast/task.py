@@ -18,8 +18,9 @@ from springtide.tasks.forecast.explain import explain_forecaster
 from springtide.tasks.forecast.export import export_forecaster, load_exported, load_network
 from springtide.tasks.forecast.items import split
 from springtide.tasks.forecast.networks.classic import ClassicHead, ClassicObservation
-from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.networks.forecaster import build_forecaster
 from springtide.tasks.forecast.networks.head import QuantileHead
+from springtide.tasks.forecast.networks.layout import Layout
 from springtide.tasks.forecast.recipe import ForecastRecipe
 from springtide.tasks.forecast.regression import start_at_regression
 from springtide.tasks.forecast.scoring import score

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     from springtide.tasks.forecast.checkpoint import Tensors, TrainingCheckpoint
     from springtide.tasks.forecast.items import Windows
-    from springtide.tasks.forecast.networks.forecaster import Forecaster, Layout
+    from springtide.tasks.forecast.networks.forecaster import Forecaster
+    from springtide.tasks.forecast.networks.layout import Layout
     from springtide.tasks.seam import Budget, Progress
 
 __all__ = ["Fitted", "WindowTensors", "choose_device", "learn_what_is_usual", "train"]

@@ -21,7 +21,8 @@ from springtide.tasks.forecast.checkpoint import (
     encode,
     fingerprint,
 )
-from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.networks.forecaster import build_forecaster
+from springtide.tasks.forecast.networks.layout import Layout
 from springtide.tasks.forecast.task import ForecastTask
 from springtide.tasks.forecast.training import train
 from springtide.tasks.seam import Advance, Budget

@@ -10,7 +10,8 @@ import pytest
 import torch
 from tests.synthetic import HOUR, JUDGED_FROM, candles, plain, silent, windows
 
-from springtide.tasks.forecast.networks.forecaster import Layout, build_forecaster
+from springtide.tasks.forecast.networks.forecaster import build_forecaster
+from springtide.tasks.forecast.networks.layout import Layout
 from springtide.tasks.forecast.task import ForecastTask
 from springtide.tasks.forecast.training import choose_device, train
 from springtide.tasks.seam import Advance, Budget

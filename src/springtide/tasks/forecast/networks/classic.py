@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from springtide.tasks.forecast.networks.observation import CandleObservation, FeatureScaler, Observed
 
 if TYPE_CHECKING:
-    from springtide.tasks.forecast.networks.forecaster import Layout
+    from springtide.tasks.forecast.networks.layout import Layout
 
 __all__ = ["ClassicHead", "ClassicLstm", "ClassicObservation"]
 

@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from springtide.tasks.forecast.networks.classic import ClassicHead, ClassicLstm, ClassicObservation
+from springtide.tasks.forecast.networks.bodies import Body, build_body
+from springtide.tasks.forecast.networks.classic import ClassicHead, ClassicObservation
 from springtide.tasks.forecast.networks.doubt import Dissimilarity
 from springtide.tasks.forecast.networks.head import QuantileHead
-from springtide.tasks.forecast.networks.lstm import Lstm
-from springtide.tasks.forecast.networks.mixer import Mixer
-from springtide.tasks.forecast.networks.nhits import NHits
-from springtide.tasks.forecast.networks.nlinear import NLinear
 from springtide.tasks.forecast.networks.observation import CALENDAR, CandleObservation, Observed, PlainObservation
-from springtide.tasks.forecast.networks.patch import PatchTransformer
 from springtide.tasks.forecast.networks.seasonal import SeasonalHead, SeasonalObservation
 
-__all__ = ["Forecaster", "Layout", "build_forecaster"]
+if TYPE_CHECKING:
+    from springtide.tasks.forecast.networks.layout import Layout
 
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """All that decides the shape of a network; weights of one layout fit another that is equal."""
-
-    kind: Literal["candles", "plain"]
-    network: Literal["classic", "lstm", "mixer", "nhits", "nlinear", "patch"]
-    window: int
-    horizon: int
-    levels: tuple[float, ...]
-    decay: float
-    features: tuple[str, ...] = ()  # by name, in the order in which they are given
-    season: int = 1  # steps after which a plain series repeats itself; 1 where changes have no season
-    step_s: int = 0  # seconds of a step, where the network looks at the calendar of each
-    logarithmic: bool = False  # whether ratios of a plain series are learned; those of candles always are
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """What the network takes, in order."""
-        rows = ("candles", "market", "cutoff") if self.kind == "candles" else ("values", "cutoff")
-        return (*rows, "features") if self.features else rows
-
-    def facts(self) -> dict[str, Any]:
-        """The layout as plain JSON."""
-        return asdict(self)
+__all__ = ["Forecaster", "build_forecaster"]
 
 
 class Forecaster(nn.Module):
@@ -55,7 +27,8 @@ class Forecaster(nn.Module):
         super().__init__()
         self.features = len(layout.features)
         self.observation = _observation(layout)
-        self.body = _body(layout, self.observation)
+        shape = self.observation
+        self.body = build_body(layout, channels=shape.channels, facts=shape.facts, length=shape.length)
         self.head = _head(layout, self.body, self.observation, table)
         self.doubt = Dissimilarity(self.observation.facts - CALENDAR)
 
@@ -84,7 +57,6 @@ class Forecaster(nn.Module):
 
 
 Observation = CandleObservation | ClassicObservation | PlainObservation | SeasonalObservation
-Body = ClassicLstm | Lstm | Mixer | NHits | NLinear | PatchTransformer
 
 
 def build_forecaster(layout: Layout, table: Tensor | None = None) -> Forecaster:
@@ -102,24 +74,6 @@ def _observation(layout: Layout) -> Observation:
     if layout.season > 1:
         return SeasonalObservation(layout)
     return PlainObservation(layout.window, layout.decay, len(layout.features), logarithmic=layout.logarithmic)
-
-
-def _body(layout: Layout, observation: Observation) -> Body:
-    channels, facts, length = observation.channels, observation.facts, observation.length
-    match layout.network:
-        case "classic":
-            return ClassicLstm(channels)
-        case "lstm":
-            return Lstm(channels, facts)
-        case "mixer":
-            return Mixer(channels, facts, length)
-        case "nhits":
-            levels, silent = len(layout.levels), layout.season > 1
-            return NHits(channels, facts, length, horizon=layout.horizon, levels=levels, silent=silent)
-        case "nlinear":
-            return NLinear(channels, facts, length)
-        case "patch":
-            return PatchTransformer(channels, facts, length)
 
 
 def _head(

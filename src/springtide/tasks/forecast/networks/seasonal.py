@@ -14,7 +14,8 @@ from springtide.tasks.forecast.seasonal_scale import STEP_SHARE
 from springtide.tasks.forecast.volatility import FLOOR
 
 if TYPE_CHECKING:
-    from springtide.tasks.forecast.networks.forecaster import Body, Layout
+    from springtide.tasks.forecast.networks.bodies import Body
+    from springtide.tasks.forecast.networks.layout import Layout
 
 __all__ = ["SeasonalHead", "SeasonalObservation"]
 
