@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -48,7 +49,11 @@ def ingest(home: Home, source: str, *, now: Callable[[], datetime], told: Callab
         )
     settings = home.settings.sources[source]
     with _open(source, settings, now=now, ledger=home.registry) as opened:
-        return _bring(home.lake, opened, settings.table or source, told=told)
+        brought = _bring(home.lake, opened, settings.table or source, told=told)
+    if isinstance(settings, ExchangeSource | SimulatorSource):
+        del opened
+        gc.collect()  # an exchange's client holds itself in circles: 50 MB a call, which Python leaves until there are many
+    return brought
 
 
 def ingest_file(
