@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -54,7 +55,11 @@ def ingest(home: Home, source: str, *, now: Callable[[], datetime], told: Callab
             do=f"send rows with POST /v1/tables/{settings.table or source}/rows",
         )
     with _open(source, settings, now=now, ledger=home.registry) as opened:
-        return _bring(home.lake, opened, settings.table or source, told=told)
+        brought = _bring(home.lake, opened, settings.table or source, told=told)
+    if isinstance(settings, ExchangeSource | SimulatorSource):
+        del opened
+        gc.collect()  # an exchange's client holds itself in circles: 50 MB a call, which Python leaves until there are many
+    return brought
 
 
 def ingest_file(
