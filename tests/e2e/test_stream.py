@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from springtide.streams.consuming import Delivery
 
 PATIENCE_S = 30
+CANDLES = """\
+[sources.candles]
+kind = "rows"
+values = { open = "number", high = "number", low = "number", close = "number", volume = "number" }
+columns = { unique_id = "unique_id" }
+"""
 
 
 def wait_until(true: Callable[[], bool], log: Path) -> None:
@@ -61,7 +67,7 @@ def read_all(url: str, name: str, count: int) -> list[dict[str, Any]]:
 def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(tmp_path: Path) -> None:
     folder = tmp_path / "home"
     with broker("nats", tmp_path) as url:
-        home = world.make_home(folder, url)
+        home = world.make_home(folder, url, more=CANDLES)
         log = tmp_path / "log"
         with log.open("wb") as out:
             consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
