@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,11 +15,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from litestar.testing import TestClient
 from sqlalchemy import text
 from tests import killing
 from tests.unit.cli.world import environment
 
+from springtide.api.server import create_server
 from springtide.app import queue
+from springtide.app.answers import Answers
 from springtide.domain.errors import Conflict, NotFound
 from springtide.domain.run import Run, Worker
 
@@ -83,6 +87,23 @@ def test_what_is_asked_for_while_a_run_waits_joins_it_with_its_reason(home: Home
     assert home.registry.active_run("m0") == again
     assert [event.kind for event in home.registry.events(first.id)] == ["state", "reason"]
     queue.cancel(home, first.id, by="a test")
+
+
+def test_what_a_run_tells_is_followed_to_its_end_by_the_queue_and_by_the_server(home: Home) -> None:
+    run = queue.submit(home, "m0", reasons=("by hand",))
+    queue.submit(home, "m0", reasons=("24 new rows",))
+    queue.cancel(home, run.id, by="a test")
+    told = home.registry.events(run.id)
+    assert [event.kind for event in told] == ["state", "reason", "state"]
+    assert list(queue.follow(home, run.id)) == told
+    assert list(queue.follow(home, run.id, after=told[0].number)) == told[1:]
+    assert queue.news(home, run.id, after=told[-1].number) is None
+    with TestClient(create_server(Answers(home))) as client:
+        stream = client.get(f"/v1/runs/{run.id}/events").text
+        rest = client.get(f"/v1/runs/{run.id}/events", headers={"Last-Event-ID": str(told[1].number)}).text
+    assert re.findall(r"^id: (\d+)", stream, re.MULTILINE) == [str(event.number) for event in told]
+    assert re.findall(r"^event: (\w+)", stream, re.MULTILINE) == [event.kind for event in told]
+    assert re.findall(r"^id: (\d+)", rest, re.MULTILINE) == [str(told[2].number)]
 
 
 def test_a_run_that_waits_is_cancelled_at_once_and_no_worker_takes_it_up(home: Home) -> None:

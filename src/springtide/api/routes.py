@@ -3,6 +3,7 @@
 # Litestar reads these annotations when the program runs, so they are not put off.
 
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import anyio
@@ -19,7 +20,7 @@ from springtide.api.metrics import Metrics
 from springtide.api.tables import TABLE_ROUTES
 from springtide.app import queue
 from springtide.app.answers import Answers
-from springtide.app.queue import submit
+from springtide.app.queue import news, submit
 from springtide.app.report.lookup import report_on
 from springtide.domain.errors import BadRows, NotReady
 
@@ -175,16 +176,12 @@ def events(
 
 async def _sent(answers: Answers, run: str, after: int) -> AsyncIterator[ServerSentEventMessage]:
     """Looks into the database a few times a second, in a thread, until the run has ended and all is told."""
-    registry = answers.home.registry
-    while True:
-        ended = (await to_thread.run_sync(registry.run, run)).ended
-        found = await to_thread.run_sync(lambda: registry.events(run, after=after))  # noqa: B023 - runs at once
+    while (found := await to_thread.run_sync(partial(news, answers.home, run, after=after))) is not None:
         for one in found:
             yield ServerSentEventMessage(msgspec.json.encode(one).decode(), event=one.kind, id=one.number)
-        after = found[-1].number if found else after
-        if ended and not found:
-            return
-        if not found:
+        if found:
+            after = found[-1].number
+        else:
             await anyio.sleep(EVENTS_S)
 
 

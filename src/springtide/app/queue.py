@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.run import Event
 
-__all__ = ["anyone_works", "cancel", "executor_command", "follow", "new_run_id", "submit"]
+__all__ = ["anyone_works", "cancel", "executor_command", "follow", "new_run_id", "news", "submit"]
 
 FOLLOW_S = 0.2
 RECENT = timedelta(seconds=30)
@@ -93,15 +93,18 @@ def cancel(home: Home, run: str, *, by: str) -> Run:
 
 def follow(home: Home, run: str, *, after: int = 0) -> Iterator[Event]:
     """What a run tells, as it tells it, until it has ended."""
-    while True:
-        ended = home.registry.run(run).ended
-        events = home.registry.events(run, after=after)
+    while (events := news(home, run, after=after)) is not None:
         yield from events
-        after = events[-1].number if events else after
-        if ended and not events:
-            return
-        if not events:
+        if events:
+            after = events[-1].number
+        else:
             time.sleep(FOLLOW_S)
+
+
+def news(home: Home, run: str, *, after: int) -> Sequence[Event] | None:
+    """What a run has told after an event; None once it has ended and all is told."""
+    ended = home.registry.run(run).ended  # before its events: what it told at its end is among them
+    return home.registry.events(run, after=after) or (None if ended else ())
 
 
 def anyone_works(home: Home) -> bool:

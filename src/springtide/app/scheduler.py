@@ -15,6 +15,7 @@ from springtide.domain.rows import SERIES, TIME
 from springtide.pipeline.triggers.age import AgeTriggers
 from springtide.pipeline.triggers.cron import CronTriggers
 from springtide.pipeline.triggers.drift import DriftTriggers
+from springtide.pipeline.triggers.elsewhere import describe
 from springtide.pipeline.triggers.new_rows import NewRowsTriggers, Wanted
 from springtide.pipeline.triggers.regions import Awaited, RegionsTriggers
 from springtide.pipeline.triggers.request import RequestTriggers
@@ -161,7 +162,7 @@ class Scheduler:
             try:
                 self._submit_run(model, _reasons(fired))
             except SpringtideError as error:
-                refused[model] = f"{error.what} ({error.where}): {error.do}"
+                refused[model] = describe(error, of=model)
             else:
                 submitted[model] = fired
         return submitted, refused
