@@ -47,8 +47,7 @@ def main() -> None:
         table.filter(pl.col("date") < SPLIT).write_csv(early)
         table.write_csv(late)
         print(f"{options.engine}: rmse on later days that neither has learned from; format, ONNX difference, seconds")
-        with Server(config, port) as server, killing.Workers(folder, count=1, grace_s=10):
-            client = Client(server.url)
+        with Server(config, port) as server, killing.Workers(folder, count=1, grace_s=10), Client(server.url) as client:
             for framework in FRAMEWORKS:
                 one(client, folder, framework, early, late)
 

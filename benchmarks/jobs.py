@@ -46,7 +46,7 @@ def main() -> None:
         folder = Path(scratch)
         (folder / "springtide.toml").write_text(f'[sandbox]\nengine = "{options.engine}"\n')
         home = open_home(read_settings(folder / "springtide.toml", environ={}))
-        sent = {"data": jobs.Sent("sales.csv", sales(400))}
+        sent = {"data": jobs.Sent.of("sales.csv", sales(400))}
         with killing.Workers(folder, count=1, grace_s=10):
             wait_for(home, jobs.submit_job(home, PARAMS, sent).id)  # the first waits for the worker to start
             beside(home, sent, folder, options.jobs)
@@ -58,7 +58,7 @@ def beside(home: Home, sent: dict[str, jobs.Sent], folder: Path, count: int) -> 
     """The same training as a job and by hand, in turn."""
     by_hand, as_jobs = [], []
     for number in range(count):
-        by_hand.append(train_by_hand(sent["data"].data, folder / f"hand{number}"))
+        by_hand.append(train_by_hand(sales(400), folder / f"hand{number}"))
         began = time.monotonic()
         wait_for(home, jobs.submit_job(home, PARAMS, sent).id)
         as_jobs.append(time.monotonic() - began)

@@ -38,8 +38,8 @@ def main() -> None:
         config = make_config(folder, port=port, more=f'[sandbox]\nengine = "{options.engine}"\n')
         home = make_home(folder, more=f'[sandbox]\nengine = "{options.engine}"\n')
         config = make_config(folder, port=port, more=f'[sandbox]\nengine = "{options.engine}"\n')
-        with Server(config, port) as server, killing.Workers(folder, count=1, grace_s=10):
-            client, late, sent, repeated = Client(server.url), [], 0, 0
+        with Server(config, port) as server, killing.Workers(folder, count=1, grace_s=10), Client(server.url) as client:
+            late, sent, repeated = [], 0, 0
             for week, batches in weeks(rows):
                 now = [batch for number, batch in enumerate(batches) if number % 11 != 10]
                 twice = now[::7]

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import requests
+import httpx
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,8 +47,17 @@ class Client:
     """
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
-        self._url, self._timeout = url.rstrip("/"), timeout
-        self._session = requests.Session()
+        self._http = httpx.Client(base_url=url, timeout=httpx.Timeout(timeout, write=None))
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close its connections; also at the end of a ``with`` block."""
+        self._http.close()
 
     def submit(
         self,
@@ -96,15 +105,22 @@ class Client:
     def events(self, job: str, *, after: int = 0) -> Iterator[dict[str, Any]]:
         """What a job tells, as it tells it, until it has ended."""
         answer = self._ask("GET", f"/v1/runs/{job}/events", params={"after": after}, stream=True)
-        for line in answer.iter_lines():
-            if line.startswith(b"data: "):
-                yield json.loads(line.removeprefix(b"data: "))
+        with closing(answer):
+            for line in answer.iter_lines():
+                if line.startswith("data: "):
+                    yield json.loads(line.removeprefix("data: "))
 
     def download(self, job: str, *, to: str | Path, file: str | None = None) -> Path:
         """Fetch the new model: all of its files as a zip, which a later job takes as its model, or one of them."""
-        answer = self._ask("GET", f"/v1/jobs/{job}/model", params={} if file is None else {"file": file})
-        Path(to).write_bytes(answer.content)
-        return Path(to)
+        asked = {} if file is None else {"file": file}
+        answer = self._ask("GET", f"/v1/jobs/{job}/model", params=asked, stream=True)
+        path = Path(to)
+        part = path.with_name(f"{path.name}.part")
+        with closing(answer), part.open("wb") as whole:
+            for piece in answer.iter_bytes():
+                whole.write(piece)
+        part.replace(path)
+        return path
 
     def cancel(self, job: str) -> dict[str, Any]:
         """Stop a job."""
@@ -117,20 +133,21 @@ class Client:
         path = Path(data)
         asked = {"region": region} | ({} if batch is None else {"batch": batch})
         headers = {"content-type": kinds.get(path.suffix.lower(), "text/csv")}
-        answer = self._ask("POST", f"/v1/tables/{table}/rows", params=asked, data=path.read_bytes(), headers=headers)
+        answer = self._ask("POST", f"/v1/tables/{table}/rows", params=asked, content=path.read_bytes(), headers=headers)
         found: dict[str, Any] = answer.json()
         return found
 
-    def _ask(self, method: str, path: str, **more: Any) -> requests.Response:
-        answer = self._session.request(method, f"{self._url}{path}", timeout=self._timeout, **more)
-        if answer.status_code >= 400:
+    def _ask(self, method: str, path: str, *, stream: bool = False, **more: Any) -> httpx.Response:
+        answer = self._http.send(self._http.build_request(method, path, **more), stream=stream)
+        if answer.is_error:
+            answer.read()
             try:
                 problem = answer.json()
             except ValueError:
                 problem = {}
             raise Refused(
                 answer.status_code,
-                str(problem.get("title", answer.reason)),
+                str(problem.get("title", answer.reason_phrase)),
                 str(problem.get("where", path)),
                 str(problem.get("do", "look at the server's log")),
             )

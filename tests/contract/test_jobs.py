@@ -75,11 +75,11 @@ def work_off(
     home: Home, data: bytes, *, model: jobs.Sent | None = None, script: str | None = None, **params: Any
 ) -> tuple[dict[str, Any], Version]:
     """Send a job and do its steps, each by an object that knows only the record; its results and its version."""
-    sent = {"data": jobs.Sent("sales.csv", data)}
+    sent = {"data": jobs.Sent.of("sales.csv", data)}
     if model is not None:
         sent["model"] = model
     if script is not None:
-        sent["script"] = jobs.Sent("train.py", script.encode())
+        sent["script"] = jobs.Sent.of("train.py", script.encode())
     job = jobs.submit_job(home, jobs.read_params(msgspec.json.encode({**QUICK, **params})), sent)
     run = home.registry.run(job.id)
     results: dict[str, Any] = {}
@@ -179,7 +179,7 @@ class Hostile:
 
 def test_a_hostile_pickle_is_opened_in_the_sandbox_only(home: Home, tmp_path: Path) -> None:
     mark = tmp_path / "it-ran"
-    model = jobs.Sent("model.joblib", pickle.dumps(Hostile(str(mark))))
+    model = jobs.Sent.of("model.joblib", pickle.dumps(Hostile(str(mark))))
     with pytest.raises((ModelRefused, ComputeFailed)):
         work_off(home, sales(0, 200), model=model, framework=None)
     assert not mark.exists()
@@ -201,7 +201,7 @@ def test_an_archive_that_leads_out_or_is_a_bomb_is_refused_before_anything_runs(
         for name, content in files.items():
             archive.writestr(name, content)
     with pytest.raises(Exception, match=what):
-        work_off(home, sales(0, 200), model=jobs.Sent("model.zip", packed.getvalue()), framework=None)
+        work_off(home, sales(0, 200), model=jobs.Sent.of("model.zip", packed.getvalue()), framework=None)
 
 
 @pytest.mark.parametrize(

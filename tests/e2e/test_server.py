@@ -142,7 +142,7 @@ def test_an_error_says_what_where_and_what_to_do(
 
 
 @pytest.mark.parametrize("announced", [True, False], ids=["its length is announced", "it comes in pieces"])
-def test_a_body_over_eight_mebibytes_is_not_read(client: httpx.Client, *, announced: bool) -> None:
+def test_a_body_over_eight_megabytes_is_not_read(client: httpx.Client, *, announced: bool) -> None:
     def pieces() -> Iterator[bytes]:
         for _ in range(10):
             yield b" " * 2**20
@@ -150,7 +150,7 @@ def test_a_body_over_eight_mebibytes_is_not_read(client: httpx.Client, *, announ
     body = b" " * (10 * 2**20) if announced else pieces()
     response = client.post("/v1/models/btc/predict", content=body, headers={"content-type": "application/json"})
     assert response.status_code == 413
-    assert "8 MiB" in response.json()["title"]
+    assert "8,000,000 bytes" in response.json()["title"]
 
 
 def test_the_documents_list_every_route_and_load_nothing_from_elsewhere(client: httpx.Client) -> None:

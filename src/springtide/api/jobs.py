@@ -3,21 +3,23 @@
 # Litestar reads these annotations when the program runs, so they are not put off.
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from anyio import to_thread
-from litestar import Response, get, post
+from litestar import get, post
 from litestar.datastructures import UploadFile
 from litestar.di import NamedDependency
 from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, HeaderParameter, QueryParameter
+from litestar.response import Stream
 
 from springtide.app import jobs, queue
 from springtide.app.answers import Answers
 
-__all__ = ["JOB_BYTES", "JOB_ROUTES"]
+__all__ = ["JOB_ROUTES"]
 
-JOB_BYTES = 1 << 30  # the largest body of a job: data, model and script together
+PIECE = 1 << 20  # bytes of a file that are sent at a time
 Asked = NamedDependency[Answers]
 
 
@@ -32,7 +34,7 @@ class JobForm:
     requirements: UploadFile | None = None
 
 
-@post("/v1/jobs", status_code=202, request_max_body_size=JOB_BYTES, tags=["jobs"])
+@post("/v1/jobs", status_code=202, tags=["jobs"])
 async def submit_job(
     answers: Asked,
     data: Annotated[JobForm, Body(media_type=RequestEncodingType.MULTI_PART)],
@@ -40,7 +42,7 @@ async def submit_job(
 ) -> Any:
     """Have a model retrained: the job waits for a worker. The same Idempotency-Key is the same job."""
     sent = {
-        role: jobs.Sent(file.filename or role, await file.read())
+        role: jobs.Sent(file.filename or role, file.file)
         for role in jobs.FILES
         if (file := getattr(data, role)) is not None
     }
@@ -66,11 +68,11 @@ def job_model(
     answers: Asked,
     job: FromPath[str],
     file: Annotated[str | None, QueryParameter(description="One file; all of them as a zip when left out.")] = None,
-) -> Response[bytes]:
+) -> Stream:
     """The new model, as a zip that a later job takes as its model, or one file of it: model.onnx, model.keras."""
     name, content = jobs.model_file(answers.home, job, file)
-    return Response(
-        content,
+    return Stream(
+        iter(partial(content.read, PIECE), b""),
         media_type="application/zip" if file is None else "application/octet-stream",
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )

@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 
     from litestar.types import ExceptionHandlersMap
 
-__all__ = ["BODY_BYTES", "HANDLERS"]
-
-BODY_BYTES = 8 * 2**20  # the largest body that is read
+__all__ = ["HANDLERS"]
 
 logger = logging.getLogger("springtide.api")
 
@@ -75,7 +73,8 @@ def _explain(request: AnyRequest, error: HTTPException) -> tuple[str, str]:
     if error.status_code == 405:
         return f"{request.method} is not possible here", "use the method that /docs lists for this route"
     if error.status_code == 413:
-        return f"the body is larger than {BODY_BYTES // 2**20} MiB", "send fewer rows in one request"
+        most = request.route_handler.resolve_request_max_body_size()
+        return f"the body is larger than the {most:,} bytes that this route takes", "send fewer rows in one request"
     reasons = [_reason(extra) for extra in error.extra or () if isinstance(extra, dict)]
     return "; ".join(reasons) or error.detail, "send what /docs lists for this route"
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
@@ -18,7 +18,7 @@ import springtide
 from springtide.api.jobs import JOB_ROUTES
 from springtide.api.metrics import Metrics
 from springtide.api.page import Page
-from springtide.api.problems import BODY_BYTES, HANDLERS
+from springtide.api.problems import HANDLERS
 from springtide.api.routes import ROUTES
 from springtide.app.answers import watch
 from springtide.domain.errors import SettingsError
@@ -33,13 +33,15 @@ __all__ = ["create_server", "serve"]
 
 GRACE_S = 30  # how long requests in flight may take to finish when the server is asked to stop
 BACKLOG = 1024
+BODY_BYTES = 8_000_000  # the largest body, but of those routes that settings say more of
 
 
 def create_server(answers: Answers) -> Litestar:
     """The application; whoever runs it keeps the models fresh (see `serve`)."""
     counts = Metrics()
+    jobs = Router("/", route_handlers=JOB_ROUTES, request_max_body_size=answers.home.settings.jobs.max_body)
     return Litestar(
-        route_handlers=[*ROUTES, *JOB_ROUTES],
+        route_handlers=[*ROUTES, jobs],
         dependencies={
             "answers": Provide(lambda: answers, sync_to_thread=False),
             "counts": Provide(lambda: counts, sync_to_thread=False),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -39,16 +41,22 @@ __all__ = [
 
 FILES = ("data", "model", "script", "requirements")
 MOST_EVENTS = 100_000
+PIECE = 1 << 20  # bytes that are read at a time
 BY_JOB = 5  # priority: below people who wait at a terminal, above triggers
 SECRET = ("webhook", "deliver")  # addresses that may hold a signature
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A file as it was sent."""
+    """A file as it was sent; it is read from its beginning, and never as a whole."""
 
     name: str
-    data: bytes = field(repr=False)
+    file: IO[bytes]
+
+    @classmethod
+    def of(cls, name: str, data: bytes) -> Sent:
+        """A small file."""
+        return cls(name, io.BytesIO(data))
 
 
 def read_params(text: str | bytes) -> JobParams:
@@ -128,7 +136,7 @@ def submit_job(
     )
     check_places(home.settings.jobs, job)
     for role, sent in files.items():
-        home.run_files.put(job.id, role, sent.data)
+        home.run_files.put(job.id, role, sent.file)
     queue = RunQueue(home.settings.home.database, home.registry.engine)
     try:
         kept = home.registry.submit_job(job, run, lambda connection: queue.add(connection, run))
@@ -152,8 +160,8 @@ def list_jobs(home: Home, *, limit: int = 50) -> list[dict[str, Any]]:
     return [_described(home, job) for job in home.registry.jobs(limit)]
 
 
-def model_file(home: Home, job: str, file: str | None = None) -> tuple[str, bytes]:
-    """The model that a job has made: a zip of all its files, or one of them.
+def model_file(home: Home, job: str, file: str | None = None) -> tuple[str, IO[bytes]]:
+    """The model that a job has made, by a name and open: a zip of all its files, or one of them.
 
     Raises
     ------
@@ -175,7 +183,7 @@ def model_file(home: Home, job: str, file: str | None = None) -> tuple[str, byte
                 where=f"job {job}",
                 do=f"it has {', '.join(sorted(version.manifest.files))}",
             )
-        return file, home.registry.read(version, file)
+        return file, io.BytesIO(home.registry.read(version, file))
     return f"{version.model}-{version.number}.zip", _zipped(home, version)
 
 
@@ -215,18 +223,21 @@ def _described(home: Home, job: Job) -> dict[str, Any]:
     return told
 
 
-def _zipped(home: Home, version: Version) -> bytes:
+def _zipped(home: Home, version: Version) -> IO[bytes]:
     """All files of a version in one archive: it can be sent back as the model of a later job."""
-    packed = io.BytesIO()
+    packed = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asked for it closes it
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(version.manifest.files):
             archive.writestr(name, home.registry.read(version, name))
-    return packed.getvalue()
+    packed.seek(0)
+    return packed
 
 
 def _digest(params: JobParams, files: Mapping[str, Sent]) -> str:
     whole = hashlib.sha256(msgspec.json.encode(params, order="sorted"))
     for role in sorted(files):
-        whole.update(f"{role} {len(files[role].data)} ".encode())
-        whole.update(files[role].data)
+        whole.update(f"{role} ".encode())
+        files[role].file.seek(0)
+        for piece in iter(partial(files[role].file.read, PIECE), b""):
+            whole.update(piece)
     return whole.hexdigest()

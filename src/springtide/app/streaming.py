@@ -71,7 +71,7 @@ def handlers(home: Home) -> Handlers:
     def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> None:
         for one in messages:
             files = {"data": one.data, "model": one.model, "script": one.script}
-            sent = {role: Sent(file.name, read(file.content)) for role, file in files.items() if file is not None}
+            sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
             submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=one.id)
 
     return Handlers(rows=rows, jobs=jobs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,8 +52,13 @@ def submit(config: Path, /, *, data: Path, followed: bool, as_json: bool, key: s
     files = {"data": data, **{role: asked.pop(role) for role in ("model", "script", "requirements")}}
     home = open_config(config)
     params = _params(asked)
-    sent = {role: jobs.Sent(path.name, path.read_bytes()) for role, path in files.items() if path is not None}
-    job = jobs.submit_job(home, params, sent, key=key)
+    with ExitStack() as opened:
+        sent = {
+            role: jobs.Sent(path.name, opened.enter_context(path.open("rb")))
+            for role, path in files.items()
+            if path is not None
+        }
+        job = jobs.submit_job(home, params, sent, key=key)
     if not anyone_works(home):
         stderr().print("no worker lives: start one with `springtide worker` or `springtide up`")
     if followed:
@@ -122,8 +129,9 @@ def download(config: Path, job: str, *, file: str | None, to: Path | None) -> No
     """Fetch the model that JOB has made."""
     name, content = jobs.model_file(open_config(config), job, file)
     path = to / name if to is not None and to.is_dir() else to or Path(name)
-    path.write_bytes(content)
-    click.echo(f"wrote {path}, {len(content):,} bytes")
+    with content, path.open("wb") as whole:
+        shutil.copyfileobj(content, whole)
+    click.echo(f"wrote {path}, {path.stat().st_size:,} bytes")
 
 
 @command.command("cancel")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import obstore
 from obstore.store import LocalStore
@@ -25,8 +25,10 @@ class RunFiles:
         self._store = open_store(url, options or {})
         self._place = f"the files of unfinished runs in {url}"
 
-    def put(self, run: str, name: str, data: bytes) -> None:
-        """Store a file in place of what was stored under its name."""
+    def put(self, run: str, name: str, data: bytes | IO[bytes]) -> None:
+        """Store bytes, or a file from its beginning in pieces, in place of what was stored under that name."""
+        if not isinstance(data, bytes):
+            data.seek(0)
         with failing("written", place=self._place):
             obstore.put(self._store, f"{run}/{name}", data, mode="overwrite")
             flush(self._store, f"{run}/{name}")

@@ -537,6 +537,9 @@ class Jobs(_Section):
     """What clients who send jobs may ask for."""
 
     keep: Annotated[Span, Field(description="How long a job is remembered; its model stays.")] = timedelta(days=30)
+    max_body: Annotated[
+        Bytes, Field(ge=100_000, description="The largest job over HTTP: data, model and script together.")
+    ] = 1_000_000_000
     deliver: Annotated[
         tuple[str, ...],
         Field(description="Folders, and beginnings of web addresses, where a client may have its model put."),

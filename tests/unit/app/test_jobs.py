@@ -16,7 +16,7 @@ from springtide.domain.job import JobParams
 if TYPE_CHECKING:
     from pathlib import Path
 
-DATA = jobs.Sent("sales.csv", b"size,sold\n1,2\n")
+DATA = jobs.Sent.of("sales.csv", b"size,sold\n1,2\n")
 PARAMS = JobParams(target="sold", webhook=None)
 
 
@@ -30,7 +30,7 @@ def test_a_job_waits_as_a_run_with_what_was_sent(home: Home) -> None:
     job = jobs.submit_job(home, PARAMS, {"data": DATA})
     run = home.registry.run(job.id)
     assert (run.state, run.kind, run.model) == ("queued", "job", job.id)
-    assert home.run_files.get(job.id, "data") == DATA.data
+    assert home.run_files.get(job.id, "data") == b"size,sold\n1,2\n"
     told = jobs.find_job(home, job.id)
     assert (told["state"], told["files"]) == ("queued", {"data": "sales.csv"})
     assert [one["id"] for one in jobs.list_jobs(home)] == [job.id]
@@ -42,7 +42,7 @@ def test_the_same_key_is_the_same_job_and_other_data_under_it_is_refused(home: H
     assert again.id == first.id
     assert len(home.registry.runs(None)) == 1
     with pytest.raises(Conflict, match="was used for another job"):
-        jobs.submit_job(home, PARAMS, {"data": jobs.Sent("sales.csv", b"size,sold\n1,3\n")}, key="week 7")
+        jobs.submit_job(home, PARAMS, {"data": jobs.Sent.of("sales.csv", b"size,sold\n1,3\n")}, key="week 7")
     assert len(home.registry.runs(None)) == 1
 
 
