@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from springtide.app.delivery import check_places
+from springtide.app.delivery import check_places, sealed
 from springtide.app.queue import new_run_id
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
@@ -87,7 +87,7 @@ def _check(params: JobParams, where: str) -> None:
         "budget_s must be from 1 to 86,400": not 1 <= params.budget_s <= 86_400,
         "alpha must be above 0 and below 1": not 0 < params.alpha < 1,
         "name must be letters, digits, - and _": params.name is not None
-        and not re.fullmatch(r"[\w-]{1,64}", params.name),
+        and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", params.name),
     }
     for what, is_wrong in wrong.items():
         if is_wrong:
@@ -115,12 +115,21 @@ def submit_job(
 
     if "data" not in files:
         raise BadRows("a job needs data", where="the job", do="send a CSV or Parquet file as `data`")
+    if "requirements" in files and "script" not in files:
+        raise BadRows("requirements without a script", where="the job", do="send them with the script that wants them")
+    if params.name in home.settings.models:
+        raise BadRows(
+            f"{params.name!r} is a model of springtide.toml, which its own runs make",
+            where="name in the params of the job",
+            do="choose another name",
+        )
+    check_places(home.settings.jobs, params)
     moment = now()
     job = Job(
         id=new_run_id(params.name or "job", moment),
-        params=params,
+        params=sealed(home.settings.jobs, params),
         created=moment,
-        files={role: sent.name for role, sent in files.items()},
+        files={role: _plain(sent.name) for role, sent in files.items()},
         key=key,
         digest=_digest(params, files),
     )
@@ -134,7 +143,6 @@ def submit_job(
         priority=BY_JOB,
         kind="job",
     )
-    check_places(home.settings.jobs, job)
     for role, sent in files.items():
         home.run_files.put(job.id, role, sent.file)
     queue = RunQueue(home.settings.home.database, home.registry.engine)
@@ -231,6 +239,12 @@ def _zipped(home: Home, version: Version) -> IO[bytes]:
             archive.writestr(name, home.registry.read(version, name))
     packed.seek(0)
     return packed
+
+
+def _plain(name: str) -> str:
+    """A name that somebody else has chosen, fit to be said: its last part, without what cannot be printed."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(letter if letter.isprintable() else "?" for letter in last)[:100] or "unnamed"
 
 
 def _digest(params: JobParams, files: Mapping[str, Sent]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from springtide.app.sealing import unseal
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotFound, SettingsError
 from springtide.domain.notice import STREAM, Notice
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tried", "Undelivered", "announce", "deliver", "of_run", "try_places", "undelivered", "wait_before_retry"]
 
+LOG = logging.getLogger(__name__)
 MOST_TRIES = 33  # with these waits the last one comes 24 hours after the first
 FIRST_WAIT = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(hours=1)
@@ -93,7 +96,7 @@ def deliver(home: Home, *, now: Callable[[], datetime] = utc_now) -> int:
         if one.target in silent:
             continue
         place = places.get(one.target) or _sender_of_a_job(home, one.target, now=now)
-        answer = unknown if place is None else place.send(one.notice)
+        answer = unknown if place is None else _sent(place, one.notice)
         if answer.delivered:
             arrived += 1
             home.registry.notice_delivered(one.notice.id, one.target)
@@ -112,12 +115,22 @@ def _sender_of_a_job(home: Home, target: str, *, now: Callable[[], datetime]) ->
         return None
     try:
         url = home.registry.job(target.removeprefix(OF_A_JOB)).params.webhook
+        if url is None:
+            return None
+        url = unseal(url, settings.secret)
     except NotFound:
-        return None  # it is forgotten
-    if url is None:
-        return None
+        return None  # the job is forgotten, or the secret is another
     hook = Webhook(url=url, secret=settings.secret, allow_private=settings.allow_private)
     return Place(target, target, hook.events, partial(webhook.send, hook=hook, now=now))
+
+
+def _sent(place: Place, notice: Notice) -> Answer:
+    """What a place says; one that cannot even be asked keeps no other from being told."""
+    try:
+        return place.send(notice)
+    except Exception as error:
+        LOG.exception("%s cannot be told", place.name)
+        return Answer(delivered=False, words=f"it cannot be told: {type(error).__name__}")
 
 
 def wait_before_retry(tries: int) -> timedelta:

@@ -23,6 +23,7 @@ from springtide.app.regions import hand_in
 from springtide.app.stream_events import publish_events
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import SettingsError, SpringtideError
+from springtide.domain.notice import STREAM
 from springtide.streams.broker import open_broker, without_password
 from springtide.streams.consuming import Consumer, Delivery, Handler, Inlet, Take
 from springtide.streams.messages import JobMessage, Payload, RowsMessage, encode
@@ -72,7 +73,7 @@ def handlers(home: Home) -> Handlers:
         for one in messages:
             files = {"data": one.data, "model": one.model, "script": one.script}
             sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
-            submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=one.id)
+            submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=f"{STREAM}/{one.id}")
 
     return Handlers(rows=rows, jobs=jobs)
 

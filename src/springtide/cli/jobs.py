@@ -74,6 +74,8 @@ def _params(asked: dict[str, Any]) -> Any:
         raise BadRows(
             f"--params is no JSON: {error}", where="springtide jobs submit", do='write {"seed": 1}'
         ) from error
+    if not isinstance(told, dict):
+        raise BadRows("--params is no JSON object", where="springtide jobs submit", do='write {"seed": 1}')
     told |= {name: value for name, value in asked.items() if value is not None and name != "budget"}
     if asked["budget"] is not None:
         told["budget_s"] = asked["budget"]

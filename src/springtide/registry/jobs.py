@@ -10,12 +10,14 @@ from sqlalchemy import delete, insert, select
 
 from springtide.domain.errors import NotFound
 from springtide.domain.job import Job, JobParams
-from springtide.registry.schema import JOBS
+from springtide.registry.schema import EVENTS, JOBS, RUNS
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 __all__ = ["add", "find", "forget", "list_jobs", "with_key"]
+
+AT_ONCE = 500  # jobs that one transaction forgets
 
 
 def add(connection: Connection, job: Job) -> None:
@@ -45,8 +47,10 @@ def list_jobs(connection: Connection, limit: int) -> list[Job]:
 
 
 def forget(connection: Connection, before: datetime) -> list[str]:
-    """Remove the jobs that were sent before a time; their ids."""
-    old = list(connection.scalars(select(JOBS.c.id).where(JOBS.c.created < before)))
+    """Remove the jobs that were sent before a time and have ended, with what they told; their ids."""
+    ended = select(JOBS.c.id).join(RUNS, RUNS.c.id == JOBS.c.id).where(RUNS.c.state.not_in(("queued", "running")))
+    old = list(connection.scalars(ended.where(JOBS.c.created < before).limit(AT_ONCE)))
+    connection.execute(delete(EVENTS).where(EVENTS.c.run.in_(old)))
     connection.execute(delete(JOBS).where(JOBS.c.id.in_(old)))
     return old
 

@@ -406,7 +406,7 @@ class Registry:
             return jobs.list_jobs(connection, limit)
 
     def forget_jobs(self, before: datetime) -> list[str]:
-        """Remove the jobs that were sent before a time; their ids."""
+        """Remove jobs that were sent before a time and have ended, some at a time; their ids."""
         with writing(self._engine) as connection:
             return jobs.forget(connection, before)
 

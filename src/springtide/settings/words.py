@@ -425,7 +425,10 @@ def _as_secret(value: object) -> SecretStr:
     return SecretStr(value)
 
 
-def _has_host_alone(url: str) -> bool:
+def is_web_address(url: str) -> bool:
+    """Whether a text is an address of the web, without user and password."""
+    if not re.fullmatch(r"https?://[!-~]+", url):
+        return False
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
@@ -437,7 +440,7 @@ def _as_web_address(value: object) -> SecretStr:
     """Often the path of a webhook is its password: a mistaken one is refused without repeating it."""
     if isinstance(value, SecretStr):
         return value
-    if not (isinstance(value, str) and re.fullmatch(r"https?://[!-~]+", value) and _has_host_alone(value)):
+    if not (isinstance(value, str) and is_web_address(value)):
         raise SettingsError(
             "a webhook's url is an address of the web, without user and password",
             where="url",

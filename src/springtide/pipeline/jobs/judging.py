@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +20,18 @@ if TYPE_CHECKING:
 
     from springtide.pipeline.jobs.table import JobTable, Parts
 
-__all__ = ["baselines", "measure", "names_of_baselines", "read_answers"]
+__all__ = ["baselines", "measure", "names_of_baselines", "read_answers", "read_arrays"]
 
+UNREADABLE = (
+    ValueError,
+    OSError,
+    EOFError,
+    MemoryError,
+    TypeError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 TINY = 1e-6  # the least probability that an answer may give, so that one mistake does not decide
 RECENT = 0.1  # the latest share of the training rows
 
@@ -98,20 +111,43 @@ def read_answers(
     wanted = "mean" if table.question == "regression" else "probabilities"
     if wanted not in data:
         raise _refused(of, f"it gave no {wanted}")
+    if data[wanted].dtype.kind not in "fiu":
+        raise _refused(of, f"its answers are {data[wanted].dtype}, and no numbers")
     answers = np.asarray(data[wanted], dtype=np.float64)
-    if table.question == "regression":
-        shape: tuple[int, ...] = (rows,)
-    else:
-        classes = [str(one) for one in data.get("classes", np.array([]))]
+    classes = [str(one) for one in np.atleast_1d(data.get("classes", np.array([])))]
+    shape = (rows,) if table.question == "regression" else (rows, len(classes))
+    if answers.shape != shape:
+        raise _refused(of, f"its answers have the shape {answers.shape} where {shape} was asked for")
+    if table.question != "regression":
         if unknown := sorted(set(table.classes) - set(classes)):
             raise _refused(of, f"it does not know the class {unknown[0]!r}")
         answers = answers[:, [classes.index(one) for one in table.classes]]
-        shape = (rows, len(table.classes))
-    if answers.shape != shape:
-        raise _refused(of, f"its answers have the shape {answers.shape} where {shape} was asked for")
     if not np.isfinite(answers).all():
         raise _refused(of, "some of its answers are no finite numbers")
     return answers
+
+
+def read_arrays(data: bytes, *, most_bytes: int) -> dict[str, NDArray[np.generic]]:
+    """The arrays of an ``.npz`` that a cell has written: no more than `most_bytes`, and no objects.
+
+    Raises
+    ------
+    ModelRefused
+        If it is something else.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > most_bytes:
+                raise _refused("the model", f"its answers take {size:,} bytes, and {most_bytes:,} are enough")
+            return {
+                member.filename.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(member)), allow_pickle=False
+                )
+                for member in archive.infolist()
+            }
+    except UNREADABLE as error:
+        raise _refused("the model", f"its answers are no arrays ({type(error).__name__})") from error
 
 
 def _refused(of: str, what: str) -> ModelRefused:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import re
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC
 from functools import cached_property
 from hashlib import sha256
@@ -18,10 +19,11 @@ from springtide.domain.errors import Conflict, ModelRefused, NotFound
 from springtide.domain.model import Manifest
 from springtide.domain.rows import Filter, Snapshot
 from springtide.evaluation.gate import Rule, decide
-from springtide.pipeline.jobs.judging import baselines, measure, names_of_baselines, read_answers
+from springtide.pipeline.jobs.judging import baselines, measure, names_of_baselines, read_answers, read_arrays
 from springtide.pipeline.jobs.table import cut, read_table
 from springtide.pipeline.steps import write_manifest
 from springtide.registry.wire import verdict_from
+from springtide.sdk import Refusal
 from springtide.trainers.formats import ENVIRONMENTS, FORMATS, PREPROCESSING, recognise
 
 if TYPE_CHECKING:
@@ -48,6 +50,7 @@ FORMAT_OF = {
     "xgboost": "xgboost",
     "scikit-learn": "skops",
 }
+LEFT_OUT = "left out: "
 TASK = "table"  # in the manifests of what jobs have made
 
 
@@ -131,18 +134,21 @@ class JobSteps:
 
     @cached_property
     def _given(self) -> Path | None:
-        """The model that was sent, as a file under the name that it was sent by."""
+        """The model that was sent, as a file; of the name that it was sent by it has the ending alone."""
         if "model" not in self.job.files:
             return None
-        path = self.folder / "given" / Path(self.job.files["model"]).name
-        path.parent.mkdir(exist_ok=True)
+        path = self.folder / f"given{_ending(self.job.files['model'])}"
         path.write_bytes(self._sent("model"))
         return path
 
     @cached_property
+    def _given_form(self) -> Format | None:
+        return None if self._given is None else _form_of(self._given, of="the model that was sent")
+
+    @cached_property
     def _champion_files(self) -> tuple[Path, Path] | None:
-        """The champion's model and its preprocessing, where a job has made it."""
-        if self._champion is None or self._champion.manifest.task != TASK:
+        """The champion's model and its preprocessing."""
+        if self._champion is None:
             return None
         folder = self.folder / "champion"
         folder.mkdir(exist_ok=True)
@@ -158,6 +164,16 @@ class JobSteps:
         return self._sent(f"out/{self._trained_name}")
 
     @property
+    def _trained_until(self) -> datetime | None:
+        """The latest time that the new model has learned from, by itself or before."""
+        if self._table.time is None:
+            return None
+        times = [_utc(self._parts.training[self._table.time].max())]
+        if self._starts_from_champion() and self._champion is not None and self._champion.manifest.trained_until:
+            times.append(self._champion.manifest.trained_until)
+        return max(times)
+
+    @property
     def _verdict(self) -> Verdict:
         return verdict_from(msgspec.json.encode(self.results["judge"]).decode())
 
@@ -166,7 +182,16 @@ class JobSteps:
     def _check(self, result: dict[str, Any]) -> None:
         """Everything that can be wrong with what was sent is said before anything is trained."""
         table, parts, champion = self._table, self._parts, self._champion
-        form = None if self._given is None else recognise(self._given)
+        form = self._given_form
+        if champion is not None and champion.manifest.task != TASK:
+            raise Conflict(
+                f"{champion.name} is no model of a table: a job cannot go on from it, nor be judged beside it",
+                where="name in the params of the job",
+                do="choose another name",
+            )
+        notes = list(table.notes)
+        if champion is not None and table.time is None and self.job.params.start == "champion":
+            notes.append(f"nobody knows whether {champion.name} has seen the rows that judge: trained from scratch")
         result.update(
             rows=table.frame.height,
             columns=[asdict(column) for column in table.columns],
@@ -174,7 +199,7 @@ class JobSteps:
             classes=list(table.classes),
             training_rows=parts.training.height,
             judging_rows=parts.judging.height,
-            notes=list(table.notes),
+            notes=notes,
             given=None if form is None else form.name,
             champion=None if champion is None else champion.number,
             environment=self._environment(form),
@@ -189,7 +214,7 @@ class JobSteps:
 
     def _environments_of_rivals(self) -> set[str]:
         """Where the champion answers."""
-        if self._champion is None or self._champion.manifest.task != TASK:
+        if self._champion is None:
             return set()
         return {FORMATS[str(self._champion.manifest.recipe["format"])].environment}
 
@@ -202,8 +227,11 @@ class JobSteps:
         return ENVIRONMENTS[framework or "lightgbm"]
 
     def _starts_from_champion(self) -> bool:
+        """Only where times tell that the champion has not seen the rows that judge."""
         asked, champion = self.job.params, self._champion
         if champion is None or self._given is not None or asked.start == "scratch" or "script" in self.job.files:
+            return False
+        if self._table.time is None:
             return False
         return asked.framework in (None, champion.manifest.recipe.get("framework"))
 
@@ -251,7 +279,7 @@ class JobSteps:
             after = {"model": f"/work/0/model{self._suffix}", "preprocessing": f"/work/0/{PREPROCESSING}"}
             tasks += [self._task("predict", "judging", **after), self._task("convert", "training", **after)]
         with self.bench().do(environment, tasks, inputs, requirements=self._requirements) as done:
-            self._keep(done[0], str(done[0].result["model"]))
+            self._keep(done[0], _name_of_model(done[0]))
             if done[0].has(PREPROCESSING):
                 self._keep(done[0], PREPROCESSING)
             if self._is_ours:
@@ -264,27 +292,29 @@ class JobSteps:
     @cached_property
     def _is_ours(self) -> bool:
         """Whether no code but ours runs in the training: then it may answer the judging rows as well."""
-        given = None if self._given is None else recognise(self._given)
+        given = self._given_form
         return "script" not in self.job.files and (given is None or not (given.pickled or given.name == "bundle"))
 
     @property
     def _suffix(self) -> str:
         """How the file of the new model will end."""
-        if self._given is not None:
-            return recognise(self._given).suffix
+        if self._given_form is not None:
+            return self._given_form.suffix
         if self._starts_from_champion():
             return Path(str(self._champion.manifest.recipe["model"])).suffix  # type: ignore[union-attr] # it is there
         return FORMATS[FORMAT_OF[self.job.params.framework or "lightgbm"]].suffix
 
     def _keep(self, done: Done, name: str) -> None:
-        if "/" in name or name.startswith("."):
-            raise ModelRefused(f"{name!r} is no name of an output", where="step train", do="name a file in out_path")
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise ModelRefused(
+                f"{name!r:.120} is no name of an output", where="step train", do="use letters, digits, dots and dashes"
+            )
         self.files.put(f"out/{name}", done.file(name))
 
     def _keep_answers(self, name: str, done: Done) -> None:
-        answers = read_answers(
-            _arrays(done.file("predictions.npz")), self._table, self._parts.judging.height, of=f"the {name} model"
-        )
+        rows, classes = self._parts.judging.height, max(1, len(self._table.classes))
+        arrays = read_arrays(done.file("predictions.npz"), most_bytes=64 * rows * classes + (1 << 20))
+        answers = read_answers(arrays, self._table, rows, of=f"the {name} model")
         file = io.BytesIO()
         np.save(file, answers, allow_pickle=False)
         self.files.put(f"answers/{name}.npy", file.getvalue())
@@ -325,7 +355,7 @@ class JobSteps:
     def _predict(self, result: dict[str, Any]) -> None:
         """The new model, the given one and the champion on the rows that judge, which none of them sees with a target.
 
-        A rival that cannot answer is left out, and that is said.
+        A rival that cannot answer is left out, and that is said: then nothing is promoted.
         """
         by_script = self.results["train"].get("predicted_by") == "script"
         if self.files.get("answers/new.npy") is None:
@@ -338,11 +368,11 @@ class JobSteps:
                 self._answer(name, model, preprocessing, by_script=by_script and name == "given")
                 result[name] = "judged"
             except ModelRefused as refused:
-                result[name] = f"left out: {refused.what}"
+                result[name] = f"{LEFT_OUT}{refused.what}"
         result["new"] = "judged"
 
     def _answer(self, name: str, model: Path, preprocessing: Path | None, *, by_script: bool) -> None:
-        form = recognise(model)
+        form = _form_of(model, of=f"the {name} model")
         environment = str(self.results["check"]["environment"]) if form.name == "bundle" else form.environment
         inputs = {"judging.parquet": self._rows("judging")}
         more = {"model": _put(inputs, "model", model)}
@@ -372,10 +402,21 @@ class JobSteps:
             champion = (self._champion.name, found["champion"])
         rule = Rule(params.rule, params.alpha, bars)
         verdict = decide(found["new"], champion=champion, baselines=rivals, rule=rule, evidence=self._evidence())
+        verdict = self._kept_where_a_rival_is_unbeaten(verdict)
         metrics = {"challenger": dict(found["new"].metrics)} | {name: dict(one.metrics) for name, one in rivals.items()}
         if champion is not None:
             metrics[champion[0]] = dict(champion[1].metrics)
         self.files.put("metrics.json", msgspec.json.encode(metrics))
+        return verdict
+
+    def _kept_where_a_rival_is_unbeaten(self, verdict: Verdict) -> Verdict:
+        """Nothing is better than what could not be asked."""
+        names = {"given": "the given model", "champion": self._champion.name if self._champion else ""}
+        for one, name in names.items():
+            said = str(self.results["predict"].get(one, "judged"))
+            if said != "judged":
+                why = f"{name} could not answer these rows ({said.removeprefix(LEFT_OUT)}): keep, it is not beaten"
+                return replace(verdict, promote=False, reason=f"{verdict.reason}; but {why}")
         return verdict
 
     def _evidence(self) -> Mapping[str, Any] | None:
@@ -451,10 +492,38 @@ class JobSteps:
             signature={"model": self.model, "onnx": self.results["export"].get("onnx")},
             metrics=msgspec.json.decode(self._sent("metrics.json")),
             files=files,
-            trained_until=None if table.time is None else _utc(self._parts.training[table.time].max()),
+            trained_until=self._trained_until,
             settings={"seed": self.job.params.seed, "budget": self.job.params.budget_s, "start": trained.get("start")},
         )
         return write_manifest(manifest, folder)
+
+
+def _form_of(model: Path, *, of: str) -> Format:
+    """The format of a model file, whose content is foreign to us.
+
+    Raises
+    ------
+    ModelRefused
+        If it is none.
+    """
+    try:
+        return recognise(model)
+    except Refusal as refused:
+        raise ModelRefused(refused.what, where=of, do=refused.do) from refused
+
+
+def _ending(name: str) -> str:
+    """Of a name that somebody else has chosen, if it is a plain one."""
+    found = re.search(r"\.[A-Za-z0-9]{1,10}\Z", name)
+    return found.group() if found else ""
+
+
+def _name_of_model(done: Done) -> str:
+    """What the training calls its model; not one of the names that mean something here."""
+    name = str(done.result["model"])
+    if name in (PREPROCESSING, "probe.npz", "manifest.json"):
+        raise ModelRefused(f"the model is called {name!r}", where="step train", do="give it a name of its own")
+    return name
 
 
 def _snapshot(table: JobTable, job: Job) -> Snapshot:
@@ -474,15 +543,3 @@ def _put(inputs: dict[str, Path], name: str, path: Path) -> str:
     """Add a file to what a cell sees; where it sees it."""
     inputs[f"{name}{path.suffix}"] = path
     return f"/in/{name}{path.suffix}"
-
-
-def _arrays(data: bytes) -> dict[str, Any]:
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError) as error:
-        raise ModelRefused(
-            f"the answers cannot be read: {error}",
-            where="step predict",
-            do="send a model that answers in plain numbers",
-        ) from error
