@@ -23,7 +23,7 @@ from springtide.app.answers import Answers
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.job_steps import steps_of_job
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import ComputeFailed, ModelRefused, NotReady
+from springtide.domain.errors import ComputeFailed, Conflict, ModelRefused, NotReady
 from springtide.sandbox.bubblewrap import Bubblewrap
 
 if TYPE_CHECKING:
@@ -142,11 +142,43 @@ def test_the_archive_that_was_given_back_is_a_model_for_a_later_job(
     home: Home, first: tuple[dict[str, Any], Version]
 ) -> None:
     name, archive = jobs.model_file(home, first[1].manifest.run)
-    results, version = work_off(home, sales(300, 700, slope=4.0), model=jobs.Sent(name, archive), framework=None)
+    with archive:
+        results, version = work_off(home, sales(300, 700, slope=4.0), model=jobs.Sent(name, archive), framework=None)
     assert results["train"]["start"] == "given"
     assert results["predict"]["given"] == "judged"
     given = next(one for one in version.verdict.comparisons if one.rival == "the given model")
     assert given.gain > 0
+
+
+def test_nothing_is_promoted_where_the_one_that_serves_cannot_be_asked(home: Home) -> None:
+    first, _ = work_off(home, sales(0, 300), name="renamed")
+    assert first["publish"]["action"] == "promote"
+    other = sales(0, 600).replace(b"size", b"area")
+    results, version = work_off(home, other, name="renamed", start="scratch")
+    assert results["predict"]["champion"].startswith("left out: ")
+    assert not version.verdict.promote
+    assert "renamed@1 could not answer these rows" in version.verdict.reason
+    assert (results["publish"]["action"], results["publish"]["serving"]) == ("keep", 1)
+
+
+def test_without_times_nothing_goes_on_from_what_may_have_seen_the_rows_that_judge(home: Home) -> None:
+    work_off(home, sales(0, 300), name="untimed", time=None, features=["size"])
+    results, _ = work_off(home, sales(0, 400), name="untimed", time=None, features=["size"])
+    assert results["train"]["start"] == "scratch"
+    assert results["predict"]["champion"] == "judged"
+    assert "nobody knows whether untimed@1 has seen the rows that judge" in results["check"]["notes"][-1]
+
+
+def test_a_job_does_not_go_on_from_a_model_of_another_kind(
+    home: Home, first: tuple[dict[str, Any], Version], tmp_path: Path
+) -> None:
+    (tmp_path / "weights").write_bytes(b"0")
+    of_another = replace(first[1].manifest, model="old", task="forecast", run="r1", files={})
+    version = home.registry.publish(of_another, tmp_path, first[1].verdict)
+    said: Any = {"run": "r1", "by": "gate", "reason": "a test", "at": utc_now(), "warning": None}
+    home.registry.promote("old", version.number, expected=None, **said)
+    with pytest.raises(Conflict, match="old@1 is no model of a table"):
+        work_off(home, sales(0, 200), name="old")
 
 
 def test_a_script_trains_and_answers_and_what_it_reports_is_told_as_its_own(home: Home) -> None:
@@ -166,6 +198,20 @@ def test_a_model_is_put_where_the_settings_allow_it(home: Home) -> None:
     assert delivered.name == f"{version.manifest.run}-model.txt"
 
 
+PICKLED = """
+import socket
+print("the pickle is open")
+try:
+    open({path!r}, "w").close()
+except OSError as error:
+    print("it could not write:", error)
+try:
+    socket.create_connection(("1.1.1.1", 53), 2)
+except OSError as error:
+    print("it could not connect:", error)
+"""
+
+
 class Hostile:
     """A pickle that writes a file and opens a connection when it is opened."""
 
@@ -173,23 +219,24 @@ class Hostile:
         self.path = path
 
     def __reduce__(self) -> tuple[Any, ...]:
-        program = f"import socket; open({self.path!r}, 'w').close(); socket.create_connection(('1.1.1.1', 53), 2)"
-        return (exec, (program,))
+        return (exec, (PICKLED.format(path=self.path),))
 
 
 def test_a_hostile_pickle_is_opened_in_the_sandbox_only(home: Home, tmp_path: Path) -> None:
     mark = tmp_path / "it-ran"
     model = jobs.Sent.of("model.joblib", pickle.dumps(Hostile(str(mark))))
-    with pytest.raises((ModelRefused, ComputeFailed)):
+    with pytest.raises(ModelRefused, match="estimator"):
         work_off(home, sales(0, 200), model=model, framework=None)
     assert not mark.exists()
+    log = "\n".join(jobs.log_of(home, jobs.list_jobs(home)[0]["id"]))
+    assert re.search("the pickle is open.*it could not write: .*it could not connect: ", log, re.DOTALL), log
 
 
 @pytest.mark.parametrize(
     ("files", "what"),
     [
-        ({"../../outside.txt": b"x", "model.txt": b"x"}, "outside"),
-        ({"model.txt": bytes(400_000_000)}, "unpack"),
+        ({"../../outside.txt": b"x", "model.txt": b"x"}, "which leads out of it"),
+        ({"model.txt": bytes(400_000_000)}, "unpacks to 381 MiB"),
     ],
     ids=["leads out", "a bomb"],
 )
@@ -200,7 +247,7 @@ def test_an_archive_that_leads_out_or_is_a_bomb_is_refused_before_anything_runs(
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
-    with pytest.raises(Exception, match=what):
+    with pytest.raises(ModelRefused, match=what):
         work_off(home, sales(0, 200), model=jobs.Sent.of("model.zip", packed.getvalue()), framework=None)
 
 

@@ -2,9 +2,10 @@
 
 # Litestar reads these annotations when the program runs, so they are not put off.
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import IO, Annotated, Any
 
 from anyio import to_thread
 from litestar import get, post
@@ -72,10 +73,15 @@ def job_model(
     """The new model, as a zip that a later job takes as its model, or one file of it: model.onnx, model.keras."""
     name, content = jobs.model_file(answers.home, job, file)
     return Stream(
-        iter(partial(content.read, PIECE), b""),
+        _pieces(content),
         media_type="application/zip" if file is None else "application/octet-stream",
         headers={"content-disposition": f'attachment; filename="{name}"'},
     )
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        yield from iter(partial(file.read, PIECE), b"")
 
 
 @get("/v1/jobs/{job:str}/logs", sync_to_thread=True, media_type="text/plain", tags=["jobs"])

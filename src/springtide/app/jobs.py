@@ -119,7 +119,7 @@ def submit_job(
         raise BadRows("requirements without a script", where="the job", do="send them with the script that wants them")
     if params.name in home.settings.models:
         raise BadRows(
-            f"{params.name!r} is a model of springtide.toml, which its own runs make",
+            f"{params.name!r} is a model of the settings, which runs of its own make",
             where="name in the params of the job",
             do="choose another name",
         )

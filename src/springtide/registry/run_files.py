@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFiles", "RunFilesOf"]
 
+PARTS = 2  # of a large file, 5 MiB each, that are in memory at a time
+
 
 class RunFiles:
     """Files of unfinished runs under `url`: a folder, ``file://...`` or ``s3://bucket/prefix``."""
@@ -30,7 +32,7 @@ class RunFiles:
         if not isinstance(data, bytes):
             data.seek(0)
         with failing("written", place=self._place):
-            obstore.put(self._store, f"{run}/{name}", data, mode="overwrite")
+            obstore.put(self._store, f"{run}/{name}", data, mode="overwrite", max_concurrency=PARTS)
             flush(self._store, f"{run}/{name}")
 
     def get(self, run: str, name: str) -> bytes | None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
+from tests.receiver import receiving
 
 from springtide.app import jobs, queue
+from springtide.app.delivery import deliver
 from springtide.app.home import Home, open_home, read_settings
+from springtide.app.sealing import unseal
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import BadRows, Conflict, NotFound, NotReady
+from springtide.domain.errors import BadRows, Conflict, NotFound, NotReady, StoreFailed
 from springtide.domain.job import JobParams
 
 if TYPE_CHECKING:
@@ -18,12 +23,24 @@ if TYPE_CHECKING:
 
 DATA = jobs.Sent.of("sales.csv", b"size,sold\n1,2\n")
 PARAMS = JobParams(target="sold", webhook=None)
+SECRET = "hunter2-hunter2-hunter2"
+BTC = """
+[sources.candles]
+kind = "simulator"
+[models.btc]
+task = "forecast"
+table = "candles"
+"""
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    (tmp_path / "springtide.toml").write_text('[jobs]\ndeliver = ["https://models.example/in/", "./models"]\n')
-    return open_home(read_settings(tmp_path / "springtide.toml", environ={}))
+    return home_with(tmp_path, f'[jobs]\nsecret = "{SECRET}"\ndeliver = ["https://models.example/in/", "./models"]\n')
+
+
+def home_with(folder: Path, section: str) -> Home:
+    (folder / "springtide.toml").write_text(f"{section}{BTC}")
+    return open_home(read_settings(folder / "springtide.toml", environ={}))
 
 
 def test_a_job_waits_as_a_run_with_what_was_sent(home: Home) -> None:
@@ -68,11 +85,17 @@ def test_a_model_that_is_not_made_yet_is_asked_for_later(home: Home) -> None:
         jobs.model_file(home, job.id)
 
 
-def test_old_jobs_are_forgotten(home: Home) -> None:
-    old = jobs.submit_job(home, PARAMS, {"data": DATA}, now=lambda: utc_now() - timedelta(days=31))
+def test_old_jobs_that_have_ended_are_forgotten_with_what_they_told(home: Home) -> None:
+    old, waiting = (
+        jobs.submit_job(home, PARAMS, {"data": DATA}, now=lambda: utc_now() - timedelta(days=31)) for _ in range(2)
+    )
     new = jobs.submit_job(home, PARAMS, {"data": DATA})
+    for job in (old, new):
+        queue.cancel(home, job.id, by="anna")
     assert jobs.forget_old_jobs(home, before=utc_now() - timedelta(days=30)) == [old.id]
-    assert [one["id"] for one in jobs.list_jobs(home)] == [new.id]
+    assert {one["id"] for one in jobs.list_jobs(home)} == {waiting.id, new.id}
+    assert home.registry.events(old.id) == []
+    assert home.registry.events(new.id) != []
 
 
 @pytest.mark.parametrize(
@@ -102,6 +125,10 @@ def test_wrong_params_are_refused_with_the_key(text: str, what: str) -> None:
         "https://models.example.evil/in/x",
         "http://models.example/in/x",
         "https://anna@models.example/in/x",
+        "https://models.example/in/%2e%2e/out",
+        "https://models.example/in/..%2fout",
+        "https://models.example/in//evil.example/x",
+        "https://models.example/in/a\\..\\..\\out",
         "/etc",
         "./models/../..",
     ],
@@ -118,9 +145,64 @@ def test_a_place_below_an_allowed_one_is_taken(home: Home) -> None:
     assert "signature" not in str(jobs.find_job(home, job.id))
 
 
-def test_a_webhook_needs_a_secret_to_sign_it_with(home: Home) -> None:
-    with pytest.raises(BadRows, match="webhooks of jobs are not set up"):
-        jobs.submit_job(home, JobParams(target="sold", webhook="https://shop.example/hook"), {"data": DATA})
+@pytest.mark.parametrize("place", ["webhook", "deliver"])
+def test_an_address_needs_a_secret_to_sign_and_to_seal_with(tmp_path: Path, place: str) -> None:
+    home = home_with(tmp_path, '[jobs]\ndeliver = ["https://shop.example/"]\n')
+    asked = replace(PARAMS, **{place: "https://shop.example/hook"})
+    with pytest.raises(BadRows, match="there is no secret"):
+        jobs.submit_job(home, asked, {"data": DATA})
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://h/x", "http://", "http://[", "https://u:p@h/x", "https://h:99999/", "https://h:x/"]
+)
+def test_a_webhook_that_is_no_plain_web_address_is_refused(home: Home, url: str) -> None:
+    with pytest.raises(BadRows, match="no web address"):
+        jobs.submit_job(home, replace(PARAMS, webhook=url), {"data": DATA})
+
+
+def test_addresses_that_hold_a_signature_are_not_in_the_database(home: Home, tmp_path: Path) -> None:
+    addresses = {name: f"https://models.example/in/{name}?signature=s3cr3t" for name in ("webhook", "deliver")}
+    job = jobs.submit_job(home, replace(PARAMS, **addresses), {"data": DATA})
+    home.registry.engine.dispose()
+    assert all(b"s3cr3t" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    kept = home.registry.job(job.id).params
+    secret = home.settings.jobs.secret
+    assert {"webhook": unseal(str(kept.webhook), secret), "deliver": unseal(str(kept.deliver), secret)} == addresses
+    with pytest.raises(NotFound, match="another secret"):
+        unseal(str(kept.webhook), SecretStr("another secret, quite another"))
+
+
+def test_a_model_is_put_to_an_address_unless_it_answers_otherwise(tmp_path: Path) -> None:
+    with receiving(200, 302, 500) as receiver:
+        allowed = f'[jobs]\nsecret = "{SECRET}"\ndeliver = ["{receiver.url}/in/"]\n'
+        home = home_with(tmp_path, f"{allowed}allow_private = true\n")
+        job = jobs.submit_job(home, replace(PARAMS, deliver=f"{receiver.url}/in/m.txt?s=1"), {"data": DATA})
+        assert deliver(home.settings.jobs, job, b"the model", "model.txt") == {"to": "127.0.0.1", "bytes": 9}
+        for status in (302, 500):
+            with pytest.raises(StoreFailed, match=f"answered {status}"):
+                deliver(home.settings.jobs, job, b"the model", "model.txt")
+        strict = home_with(tmp_path, allowed)
+        with pytest.raises(StoreFailed, match="its address is private"):
+            deliver(strict.settings.jobs, job, b"the model", "model.txt")
+    assert receiver.paths == ["/in/m.txt?s=1"] * 3  # no redirect was followed
+    assert receiver.bodies[0] == b"the model"
+
+
+def test_a_job_may_not_take_the_name_of_a_model_of_the_settings(home: Home) -> None:
+    with pytest.raises(BadRows, match="'btc' is a model of the settings"):
+        jobs.submit_job(home, replace(PARAMS, name="btc"), {"data": DATA})
+
+
+def test_requirements_are_taken_with_a_script_only(home: Home) -> None:
+    wanted = jobs.Sent.of("requirements.txt", b"einops\n")
+    with pytest.raises(BadRows, match="requirements without a script"):
+        jobs.submit_job(home, PARAMS, {"data": DATA, "requirements": wanted})
+
+
+def test_names_of_files_are_made_plain(home: Home) -> None:
+    job = jobs.submit_job(home, PARAMS, {"data": jobs.Sent.of("C:\\new\nline/\0../a\tb" + "c" * 200, b"1")})
+    assert job.files["data"] == "a?b" + "c" * 97
 
 
 def test_a_job_without_data_is_refused(home: Home) -> None:

@@ -181,14 +181,15 @@ class JobSteps:
 
     def _check(self, result: dict[str, Any]) -> None:
         """Everything that can be wrong with what was sent is said before anything is trained."""
-        table, parts, champion = self._table, self._parts, self._champion
-        form = self._given_form
+        champion = self._champion
         if champion is not None and champion.manifest.task != TASK:
             raise Conflict(
                 f"{champion.name} is no model of a table: a job cannot go on from it, nor be judged beside it",
                 where="name in the params of the job",
                 do="choose another name",
             )
+        table, parts = self._table, self._parts
+        form = self._given_form
         notes = list(table.notes)
         if champion is not None and table.time is None and self.job.params.start == "champion":
             notes.append(f"nobody knows whether {champion.name} has seen the rows that judge: trained from scratch")
