@@ -19,7 +19,14 @@ from springtide.app.job_steps import steps_of_job
 from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import NotReady, SettingsError, SourceUnavailable, SpringtideError, StoreFailed
+from springtide.domain.errors import (
+    NotInstalled,
+    NotReady,
+    SettingsError,
+    SourceUnavailable,
+    SpringtideError,
+    StoreFailed,
+)
 from springtide.pipeline.recorder import Recorder, Silent, failure_of, finished_steps
 from springtide.pipeline.steps import Steps
 
@@ -66,7 +73,7 @@ class Executor:
             if not isinstance(error, SpringtideError):
                 traceback.print_exc()
             failure = failure_of(error, where=f"step {question.get('step', 'begin')}")
-            passing = isinstance(error, TRANSIENT)
+            passing = isinstance(error, TRANSIENT) and not isinstance(error, NotInstalled)
             return {"failed": {"what": failure.what, "where": failure.where, "do": failure.do, "transient": passing}}
         return {}
 

@@ -14,6 +14,7 @@ SpringtideError                what, where, do; the HTTP status is on the class
 ├── ModelRefused         409   a model file that is broken or does not reproduce its own answers
 ├── StoreFailed          507   the disk or the object store could not take or give bytes
 ├── NotReady             503   nothing to answer with yet
+│   └── NotInstalled     503   something is missing on this machine
 ├── ComputeFailed        503   a machine that was to do a task is not there
 └── Expired              503   a model or its rows are too old to answer from
 """
@@ -38,6 +39,7 @@ __all__ = [
     "Leak",
     "ModelRefused",
     "NotFound",
+    "NotInstalled",
     "NotReady",
     "SettingsError",
     "SourceUnavailable",
@@ -144,6 +146,10 @@ class NotReady(SpringtideError):
     """Nothing to answer with yet."""
 
     status = 503
+
+
+class NotInstalled(NotReady):
+    """Something is missing on this machine: waiting does not bring it."""
 
 
 class ComputeFailed(SpringtideError):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from springtide.domain.errors import NotReady
+from springtide.domain.errors import NotInstalled, NotReady
 from springtide.sandbox.bubblewrap import Bubblewrap
 from springtide.sandbox.environments import Environments
 
@@ -50,9 +50,12 @@ def find_engine(
     Raises
     ------
     NotReady
-        If there is none, with what to install.
+        If an engine does not answer, which may pass, and there is no other.
+    NotInstalled
+        If there is none; says what to install.
     """
     lacking: list[NotReady] = []
+    silent = False
     if kind != "bubblewrap":
         urls = [socket] if socket else _sockets(environ)
         if not urls:
@@ -65,6 +68,7 @@ def find_engine(
                 engine.check()
             except NotReady as error:
                 lacking.append(error)
+                silent = True
             else:
                 return engine
     if kind != "container":
@@ -74,7 +78,7 @@ def find_engine(
             lacking.append(error)
         else:
             return Bubblewrap(Environments(environments))
-    raise NotReady(
+    raise (NotReady if silent else NotInstalled)(
         "; ".join(error.what for error in lacking),
         where=", ".join(error.where for error in lacking),
         do="; or ".join(error.do for error in lacking),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from springtide.domain.errors import NotReady
+from springtide.domain.errors import NotInstalled, NotReady
 from springtide.sandbox.bubblewrap import Bubblewrap
 from springtide.sandbox.finding import Kind, find_engine
 
@@ -92,3 +92,6 @@ def test_where_there_is_neither_it_says_what_to_install(tmp_path: Path, monkeypa
     assert "does not answer" in refused.value.what
     assert "bubblewrap and util-linux is not installed" in refused.value.what
     assert "apt-get install bubblewrap util-linux" in refused.value.do
+    monkeypatch.setattr("springtide.sandbox.finding._sockets", lambda _environ: [])
+    with pytest.raises(NotInstalled, match="no container engine was found"):
+        find_engine("auto", environments=tmp_path, base_image="none", environ={})
