@@ -14,7 +14,7 @@ SpringtideError                what, where, do; the HTTP status is on the class
 ├── ModelRefused         409   a model file that is broken or does not reproduce its own answers
 ├── StoreFailed          507   the disk or the object store could not take or give bytes
 ├── NotReady             503   nothing to answer with yet
-│   └── NotInstalled     503   something is missing on this machine
+├── NotInstalled         503   NotReady, and waiting brings nothing: something is missing on this machine
 ├── ComputeFailed        503   a machine that was to do a task is not there
 └── Expired              503   a model or its rows are too old to answer from
 """
