@@ -1,0 +1,225 @@
+"""What the steps of a job have at hand: made from the record and the run's files when it is first wanted."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from springtide.domain.errors import ModelRefused, NotFound
+from springtide.pipeline.jobs.table import cut, read_table
+from springtide.sdk import Refusal
+from springtide.trainers.formats import ENVIRONMENTS, FORMATS, PREPROCESSING, recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from springtide.domain.job import Job
+    from springtide.domain.model import Version
+    from springtide.pipeline.jobs.table import JobTable, Parts
+    from springtide.pipeline.steps import Files
+    from springtide.registry.registry import Registry
+    from springtide.trainers.formats import Format
+
+__all__ = ["Material", "form_of", "utc"]
+
+FORMAT_OF = {
+    "tensorflow": "keras",
+    "pytorch": "pt2",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+    "scikit-learn": "skops",
+}
+
+
+@dataclass
+class Material:
+    """One job's material.
+
+    Attributes
+    ----------
+    results : mapping
+        What each finished step told, by name: plain JSON.
+    """
+
+    job: Job
+    registry: Registry
+    files: Files
+    folder: Path  # this process's own
+    results: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def model(self) -> str:
+        """The name under which the result is kept."""
+        return self.job.params.name or self.job.id
+
+    def sent(self, name: str) -> bytes:
+        """A file of the run, which must be there."""
+        data = self.files.get(name)
+        if data is None:
+            raise NotFound(f"the job has lost its {name}", where=f"job {self.job.id}", do="send the job again")
+        return data
+
+    @cached_property
+    def table(self) -> JobTable:
+        """The rows that were sent."""
+        return read_table(self.sent("data"), self.job.files["data"], self.job.params)
+
+    @cached_property
+    def champion(self) -> Version | None:
+        """Who served when the job began, whoever does now."""
+        if "check" not in self.results:
+            return self.registry.champion(self.model)
+        number = self.results["check"]["champion"]
+        return None if number is None else self.registry.version(self.model, number)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Rows that train, and later ones that judge."""
+        champion = self.champion
+        return cut(
+            self.table, self.job.params.judge, not_before=None if champion is None else champion.manifest.trained_until
+        )
+
+    @cached_property
+    def given(self) -> Path | None:
+        """The model that was sent, as a file; of the name that it was sent by it has the ending alone."""
+        if "model" not in self.job.files:
+            return None
+        path = self.folder / f"given{_ending(self.job.files['model'])}"
+        path.write_bytes(self.sent("model"))
+        return path
+
+    @cached_property
+    def given_form(self) -> Format | None:
+        """The format of the model that was sent."""
+        return None if self.given is None else form_of(self.given, of="the model that was sent")
+
+    @cached_property
+    def champion_files(self) -> tuple[Path, Path] | None:
+        """The champion's model and its preprocessing."""
+        if self.champion is None:
+            return None
+        folder = self.folder / "champion"
+        folder.mkdir(exist_ok=True)
+        self.registry.fetch(self.champion, folder)
+        return folder / str(self.champion.manifest.recipe["model"]), folder / PREPROCESSING
+
+    @property
+    def trained_name(self) -> str:
+        """The name of the new model's file."""
+        return str(self.results["train"]["model"])
+
+    @cached_property
+    def trained(self) -> bytes:
+        """The new model's file."""
+        return self.sent(f"out/{self.trained_name}")
+
+    @property
+    def trained_until(self) -> datetime | None:
+        """The latest time that the new model has learned from, by itself or before."""
+        if self.table.time is None:
+            return None
+        times = [utc(self.parts.training[self.table.time].max())]
+        if self.starts_from_champion and self.champion is not None and self.champion.manifest.trained_until:
+            times.append(self.champion.manifest.trained_until)
+        return max(times)
+
+    @cached_property
+    def starts_from_champion(self) -> bool:
+        """Whether the training goes on from it: only where times tell that the champion has not seen the rows that judge."""
+        asked, champion = self.job.params, self.champion
+        if champion is None or self.given is not None or asked.start == "scratch" or "script" in self.job.files:
+            return False
+        if self.table.time is None:
+            return False
+        return asked.framework in (None, champion.manifest.recipe.get("framework"))
+
+    @cached_property
+    def is_ours(self) -> bool:
+        """Whether no code but ours runs in the training: then it may answer the judging rows as well."""
+        start = self.given_form
+        if self.starts_from_champion:
+            start = FORMATS[str(self.champion.manifest.recipe["format"])]  # type: ignore[union-attr] # it is there
+        return "script" not in self.job.files and (start is None or not (start.pickled or start.name == "bundle"))
+
+    @property
+    def suffix(self) -> str:
+        """How the file of the new model will end."""
+        if self.given_form is not None:
+            return self.given_form.suffix
+        if self.starts_from_champion:
+            return Path(str(self.champion.manifest.recipe["model"])).suffix  # type: ignore[union-attr] # it is there
+        return FORMATS[FORMAT_OF[self.job.params.framework or "lightgbm"]].suffix
+
+    @cached_property
+    def script(self) -> Path:
+        """The script that was sent, as a file."""
+        path = self.folder / "train.py"
+        path.write_bytes(self.sent("script"))
+        return path
+
+    @property
+    def requirements(self) -> str | None:
+        """What the script wants besides."""
+        return self.sent("requirements").decode() if "requirements" in self.job.files else None
+
+    @cached_property
+    def new(self) -> tuple[Path, Path | None]:
+        """The new model and its preprocessing, as files."""
+        folder = self.folder / "new"
+        folder.mkdir(exist_ok=True)
+        model = folder / self.trained_name
+        model.write_bytes(self.trained)
+        preprocessing = self.files.get(f"out/{PREPROCESSING}")
+        if preprocessing is None:
+            return model, None
+        (folder / PREPROCESSING).write_bytes(preprocessing)
+        return model, folder / PREPROCESSING
+
+    @property
+    def champions_environment(self) -> str | None:
+        """Where the champion answers."""
+        if self.champion is None:
+            return None
+        return FORMATS[str(self.champion.manifest.recipe["format"])].environment
+
+    @property
+    def environment(self) -> str:
+        """Where the new model is trained."""
+        framework, form = self.job.params.framework, self.given_form
+        if form is not None and form.name != "bundle":
+            return form.environment
+        if form is None and framework is None and self.starts_from_champion:
+            return str(self.champion.manifest.recipe["environment"])  # type: ignore[union-attr] # it is there
+        return ENVIRONMENTS[framework or "lightgbm"]
+
+
+def form_of(model: Path, *, of: str) -> Format:
+    """The format of a model file, whose content is foreign to us.
+
+    Raises
+    ------
+    ModelRefused
+        If it is none.
+    """
+    try:
+        return recognise(model)
+    except Refusal as refused:
+        raise ModelRefused(refused.what, where=of, do=refused.do) from refused
+
+
+def _ending(name: str) -> str:
+    """Of a name that somebody else has chosen, if it is a plain one."""
+    found = re.search(r"\.[A-Za-z0-9]{1,10}\Z", name)
+    return found.group() if found else ""
+
+
+def utc(moment: Any) -> datetime:
+    """A time of the table, whose times are UTC without saying so."""
+    found: datetime = moment.replace(tzinfo=UTC)
+    return found
