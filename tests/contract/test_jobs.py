@@ -6,6 +6,7 @@ import io
 import math
 import pickle
 import re
+import time
 import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
+from tests import killing
+from tests.cells import survivors
 from tests.environments import FOLDER, find_environment
 
-from springtide.app import jobs
+from springtide.app import jobs, queue
 from springtide.app.answers import Answers
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.job_steps import steps_of_job
@@ -27,6 +30,8 @@ from springtide.domain.errors import ComputeFailed, ModelRefused, NotReady
 from springtide.sandbox.bubblewrap import Bubblewrap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from springtide.domain.model import Version
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -226,3 +231,33 @@ def test_a_script_that_goes_too_far_fails_with_its_reason(home: Home, lines: str
     with pytest.raises(error) as failed:
         work_off(home, sales(0, 100), script=script)
     assert re.search(what, str(failed.value)), failed.value
+
+
+def test_nothing_of_a_job_lives_or_lies_about_when_it_was_cancelled(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = """
+def train(data, model_path, out_path, params, report):
+    import time
+    (out_path / "big").write_bytes(bytes(20_000_000))
+    print("asleep", flush=True)
+    time.sleep(600)
+"""
+    sent = {"data": jobs.Sent.of("sales.csv", sales(0, 100)), "script": jobs.Sent.of("train.py", script.encode())}
+    with killing.Workers(Path(home.settings.home.store).parent, count=1):
+        job = jobs.submit_job(home, jobs.read_params(msgspec.json.encode(QUICK)), sent)
+        wait_until(lambda: "asleep" in jobs.log_of(home, job.id), seconds=60)
+        (cell,) = (folder for folder in tmp_path.iterdir() if (folder / "work").is_dir())
+        assert survivors(cell / "work")
+        queue.cancel(home, job.id, by="a test")
+        wait_until(lambda: home.registry.run(job.id).state == "cancelled", seconds=2)
+        assert survivors(cell / "work") == []
+        assert list(tmp_path.glob("springtide-*")) == []
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

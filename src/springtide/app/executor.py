@@ -7,7 +7,6 @@ import logging
 import os
 import queue
 import sys
-import tempfile
 import threading
 import traceback
 from contextlib import ExitStack
@@ -22,6 +21,7 @@ from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotReady, SettingsError, SourceUnavailable, SpringtideError, StoreFailed
 from springtide.pipeline.recorder import Recorder, Silent, failure_of, finished_steps
 from springtide.pipeline.steps import Steps
+from springtide.sandbox.leftovers import owned_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +75,7 @@ class Executor:
         self._close()
         self._open_home()
         found = self._home.registry.run(run)
-        folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="springtide-")))
+        folder = self._left.enter_context(owned_folder())
         self._left.enter_context(_telling(self._home, run))
         results = {step.name: step.result for step in finished_steps(found)}
         if found.kind == "job":

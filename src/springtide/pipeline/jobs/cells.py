@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,7 +14,8 @@ import msgspec
 
 import springtide
 from springtide.domain.errors import ComputeFailed, ModelRefused
-from springtide.sandbox.collecting import collect, remove
+from springtide.sandbox.collecting import collect
+from springtide.sandbox.leftovers import owned_folder, sweep_folders
 from springtide.sandbox.seam import Cell
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class Bench:
         ComputeFailed
             If the process passed a limit, or ended without a word.
         """
-        with tempfile.TemporaryDirectory(prefix="springtide-cell-") as name:
-            folder = Path(name)
+        sweep_folders()  # what others left takes room that this one may need
+        with owned_folder() as folder:
             folder.chmod(0o755)
             library = folder / "lib" / "springtide"
             for part in ("sdk", "trainers"):
@@ -109,11 +109,9 @@ class Bench:
             command = ("env", "PYTHONPATH=/in/lib", "python", "-m", "springtide.trainers.main", *asked)
             everything = {**inputs, "tasks": folder / "tasks", "lib": folder / "lib"}
             cell = Cell(environment, command, work, everything, requirements)
-            try:
-                ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=threading.Event())
-                yield [self._done(ended, work, str(number), str(task["mode"])) for number, task in enumerate(tasks)]
-            finally:
-                remove(work)
+            never = threading.Event()  # who stops a run kills this process, and sweeps
+            ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=never)
+            yield [self._done(ended, work, str(number), str(task["mode"])) for number, task in enumerate(tasks)]
 
     def _hear(self, line: str) -> None:
         words, _, report = line.partition(MARK)
