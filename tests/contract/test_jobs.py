@@ -261,3 +261,21 @@ def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_of_a_script_that_prints_without_measure_the_first_lines_are_kept_and_the_last(home: Home) -> None:
+    script = """
+def train(data, model_path, out_path, params, report):
+    for number in range(26_000):
+        print(number)
+    raise ValueError("at last")
+"""
+    with pytest.raises(ModelRefused, match="at last"):
+        work_off(home, sales(0, 100), script=script)
+    printed = jobs.log_of(home, home.registry.jobs(1)[0].id)
+    assert len(printed) < 20_010
+    assert printed[:1] == ["0"]
+    assert printed.index("9000") == 9000
+    assert "25999" in printed
+    assert any("lines are left out" in line for line in printed)
+    assert any("at last" in line for line in printed[-20:])

@@ -19,8 +19,9 @@ from springtide.sandbox.leftovers import owned_folder, sweep_folders
 from springtide.sandbox.seam import Cell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from springtide.pipeline.telling import Telling
     from springtide.sandbox.seam import Ended, Engine, Limits
 
 __all__ = ["Bench", "Done"]
@@ -68,14 +69,11 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Runs tasks of `springtide.trainers` in cells.
-
-    `told` hears reports (plain JSON) and lines of the log.
-    """
+    """Runs tasks of `springtide.trainers` in cells; `told` hears their reports and the lines of their log."""
 
     engine: Engine
     limits: Limits
-    told: Callable[[str, Mapping[str, Any]], None]
+    told: Telling
 
     @contextmanager
     def do(
@@ -110,7 +108,10 @@ class Bench:
             everything = {**inputs, "tasks": folder / "tasks", "lib": folder / "lib"}
             cell = Cell(environment, command, work, everything, requirements)
             never = threading.Event()  # who stops a run kills this process, and sweeps
-            ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=never)
+            try:
+                ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=never)
+            finally:
+                self.told.flush()
             yield [self._done(ended, work, str(number), str(task["mode"])) for number, task in enumerate(tasks)]
 
     def _hear(self, line: str) -> None:
