@@ -36,7 +36,7 @@ def steps_of_job(
     telling = told or telling_of(home, run.id)
 
     def bench() -> Bench:
-        return Bench(open_engine(settings), limits_of(settings), telling)
+        return Bench(open_engine(settings), limits_of(settings), telling, settings.model)
 
     job = home.registry.job(run.id)
     return JobSteps(
