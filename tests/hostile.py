@@ -90,6 +90,9 @@ time.sleep(60)
     "connects to this machine": Hostile("import socket\nsocket.create_connection(('127.0.0.1', 22), 2)", "failed"),
     "connects to the world": Hostile("import socket\nsocket.create_connection(('192.0.2.1', 80), 2)", "failed"),
     "writes a link as its output": Hostile("import os\nos.symlink('/etc/passwd', 'model.onnx')", "finished"),
+    "forges its result and leaves": Hostile(  # believed as far as tests/contract/test_jobs.py says
+        "import os\nos.makedirs('0')\nopen('0/result.json', 'w').write('{}')\nos._exit(0)", "finished"
+    ),
     "kills its parent": Hostile(
         """
 import os

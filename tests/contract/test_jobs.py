@@ -6,6 +6,8 @@ import io
 import math
 import pickle
 import re
+import tempfile
+import time
 import zipfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
+from tests import killing
+from tests.cells import survivors
 from tests.environments import FOLDER, find_environment
 
-from springtide.app import jobs
+from springtide.app import jobs, queue
 from springtide.app.answers import Answers
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.job_steps import steps_of_job
@@ -27,6 +31,8 @@ from springtide.domain.errors import ComputeFailed, Conflict, ModelRefused, NotR
 from springtide.sandbox.bubblewrap import Bubblewrap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from springtide.domain.model import Version
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
@@ -273,3 +279,138 @@ def test_a_script_that_goes_too_far_fails_with_its_reason(home: Home, lines: str
     with pytest.raises(error) as failed:
         work_off(home, sales(0, 100), script=script)
     assert re.search(what, str(failed.value)), failed.value
+
+
+def test_nothing_of_a_job_lives_or_lies_about_when_it_was_cancelled(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    script = """
+def train(data, model_path, out_path, params, report):
+    import time
+    (out_path / "big").write_bytes(bytes(20_000_000))
+    print("asleep", flush=True)
+    time.sleep(600)
+"""
+    sent = {"data": jobs.Sent.of("sales.csv", sales(0, 100)), "script": jobs.Sent.of("train.py", script.encode())}
+    with killing.Workers(Path(home.settings.home.store).parent, count=1):
+        job = jobs.submit_job(home, jobs.read_params(msgspec.json.encode(QUICK)), sent)
+        wait_until(lambda: "asleep" in jobs.log_of(home, job.id), seconds=60)
+        (cell,) = (folder for folder in tmp_path.iterdir() if (folder / "work").is_dir())
+        assert survivors(cell / "work")
+        queue.cancel(home, job.id, by="a test")
+        wait_until(lambda: home.registry.run(job.id).state == "cancelled", seconds=2)
+        assert survivors(cell / "work") == []
+        assert list(tmp_path.glob("springtide-*")) == []
+
+
+def wait_until(true: Callable[[], bool], *, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_of_a_script_that_prints_without_measure_the_first_lines_are_kept_and_the_last(home: Home) -> None:
+    script = """
+def train(data, model_path, out_path, params, report):
+    for number in range(26_000):
+        print(number)
+    raise ValueError("at last")
+"""
+    with pytest.raises(ModelRefused, match="at last"):
+        work_off(home, sales(0, 100), script=script)
+    printed = jobs.log_of(home, home.registry.jobs(1)[0].id)
+    assert len(printed) < 20_010
+    assert printed[:1] == ["0"]
+    assert printed.index("9000") == 9000
+    assert "25999" in printed
+    assert any("lines are left out" in line for line in printed)
+    assert any("at last" in line for line in printed[-20:])
+
+
+FORGED = """\
+import json, os, pathlib, sys
+def train(data, model_path, out_path, params, report):
+    (pathlib.Path("/work/0/model.txt")).write_text("tree\\nversion=v4\\n")
+    told = {told!r}
+    pathlib.Path("/work/0/result.json").write_text(told if isinstance(told, str) else json.dumps(told))
+    os._exit(0)
+"""
+GENUINE = {
+    "model": "model.txt",
+    "format": "lightgbm",
+    "framework": "lightgbm",
+    "start": "scratch",
+    "predicted_by": "springtide",
+    "classes": [],
+    "rows": 80,
+    "seconds_in_all": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "what"),
+    [
+        ({}, "missing required field"),
+        ('{"model": ' + "[" * 50_000, "is not what the trainer writes"),
+        (GENUINE | {"note": "x" * 200_000}, "more than 100,000 bytes"),
+        (GENUINE | {"model": "../../etc/passwd"}, "is no file in the format"),
+        (GENUINE | {"format": "joblib", "framework": "scikit-learn", "model": "model.joblib"}, "missing"),
+        (GENUINE | {"better": True}, "unknown field"),
+        (GENUINE, "feature_name|model|LightGBM|booster"),  # as if it had trained: the model it left is none
+    ],
+    ids=["empty", "deep", "large", "leads out", "of a model that is not there", "says more", "like ours"],
+)
+def test_a_script_that_forges_its_result_and_leaves_is_refused_with_its_reason(
+    home: Home, told: Any, what: str
+) -> None:
+    with pytest.raises(ModelRefused, match=what):
+        work_off(home, sales(0, 100), script=FORGED.replace("{told!r}", repr(told)))
+
+
+def test_a_script_that_wrote_a_result_and_then_failed_has_failed(home: Home) -> None:
+    script = FORGED.replace("{told!r}", repr(GENUINE)).replace("os._exit(0)", "raise ValueError('at last')")
+    with pytest.raises(ModelRefused, match="at last"):
+        work_off(home, sales(0, 100), script=script)
+
+
+def test_reports_that_cannot_be_read_are_lines_of_the_log(home: Home) -> None:
+    script = f"def train(data, model_path, out_path, params, report):\n    print({chr(30) + chr(123)!r} + '\"x\":' + '[' * 50_000)\n    1 / 0\n"
+    with pytest.raises(ModelRefused, match="division by zero"):
+        work_off(home, sales(0, 100), script=script)
+    assert any("[[[" in line for line in jobs.log_of(home, home.registry.jobs(1)[0].id))
+
+
+@pytest.fixture
+def impatient(home: Home) -> Home:
+    """The same home, whose sandbox gives scripts four seconds."""
+    short = home.settings.sandbox.model_copy(update={"time": timedelta(seconds=4)})
+    return replace(home, settings=home.settings.model_copy(update={"sandbox": short}))
+
+
+@pytest.mark.parametrize(
+    ("lines", "error", "what"),
+    [
+        (
+            "while True:\n        try:\n            os.fork()\n        except OSError:\n            pass",
+            (ComputeFailed, ModelRefused),
+            "out of time|out of memory",
+        ),
+        ("time.sleep(10**6)", ComputeFailed, "out of time"),
+        ("[os.kill(pid, 9) for pid in (os.getppid(), os.getpid())]", (ComputeFailed, ModelRefused), "code|Kill|permit"),
+    ],
+    ids=["forks without end", "sleeps for ever", "kills its parent"],
+)
+def test_a_script_that_would_not_end_or_ends_others_ends_alone(
+    impatient: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, error: Any, what: str
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    script = f"import os, time\ndef train(data, model_path, out_path, params, report):\n    {lines}\n"
+    began = time.monotonic()
+    with pytest.raises(error, match=what):
+        work_off(impatient, sales(0, 100), script=script)
+    assert time.monotonic() - began < 20
+    assert survivors(tmp_path) == []
+    assert list(tmp_path.glob("springtide-*")) == []

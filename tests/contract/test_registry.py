@@ -469,6 +469,16 @@ def test_a_run_is_stored_as_it_stands_and_comes_back_equal(registry: Registry) -
         registry.run("run-2")
 
 
+def test_what_a_run_tells_at_once_is_numbered_on_and_counted_by_kind(registry: Registry) -> None:
+    registry.save_run(a_run("run-1"))
+    assert registry.add_event("run-1", "state", {"state": "running"}, NOON) == 1
+    assert registry.add_events("run-1", [("log", {"line": str(line)}, NOON) for line in range(700)]) == 701
+    assert registry.add_events("run-2", [("report", {"epoch": 1}, NOON)]) == 1
+    told = registry.events("run-1", after=1)
+    assert [(event.number, event.body["line"]) for event in told] == [(line + 2, str(line)) for line in range(700)]
+    assert registry.count_events("run-1") == {"state": 1, "log": 700}
+
+
 def test_runs_come_newest_first_up_to_the_limit(registry: Registry) -> None:
     for minutes, name in enumerate(["b", "a", "c"]):
         registry.save_run(a_run(name, minutes=minutes))

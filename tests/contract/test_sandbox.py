@@ -18,6 +18,8 @@ from tests.hostile import HOSTILE
 from springtide.domain.errors import ModelRefused, NotReady
 from springtide.sandbox.collecting import collect, remove
 from springtide.sandbox.container import Container
+from springtide.sandbox.finding import sweep
+from springtide.sandbox.users import FIRST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,7 +252,9 @@ engine.run(cell, limits, on_line=lambda line: print(line, flush=True), stop=thre
 """
 
 
-def test_a_container_of_a_process_that_was_killed_is_ended_by_the_next_one(engine: Engine, work: Path) -> None:
+def test_a_container_of_a_process_that_was_killed_is_ended_by_a_sweep_within_two_seconds(
+    engine: Engine, work: Path
+) -> None:
     if not isinstance(engine, Container):
         pytest.skip("what bubblewrap runs ends with its process")
     places = [engine._url, engine._base, str(engine._images), str(work)]
@@ -259,5 +263,21 @@ def test_a_container_of_a_process_that_was_killed_is_ended_by_the_next_one(engin
         assert worker.stdout.readline() == b"begun\n"
         worker.kill()
     assert len(survivors(work)) == 1
-    engine.check()
+    began = time.monotonic()
+    sweep("container", socket=engine._url)
     assert survivors(work) == []
+    assert time.monotonic() - began < 2
+
+
+def test_a_uid_is_not_lent_again_while_a_container_of_it_lives(engine: Engine, work: Path) -> None:
+    if not isinstance(engine, Container):
+        pytest.skip("what bubblewrap runs ends with its process")
+    with engine._client() as client:
+        image = engine._names("bare", None)[0]
+        other = client.create_container(image, ["sleep", "60"], entrypoint=[], labels={"springtide.user": str(FIRST)})
+        client.start(other["Id"])
+        try:
+            (uid,) = attempt(engine, work, "import os; print(os.getuid())").lines
+        finally:
+            client.remove_container(other["Id"], force=True, v=True)
+    assert int(uid) > FIRST

@@ -5,25 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from springtide.sandbox.finding import find_engine
+from springtide.sandbox import finding
 from springtide.sandbox.seam import Limits
 
 if TYPE_CHECKING:
     from springtide.sandbox.seam import Engine
     from springtide.settings.words import Sandbox
 
-__all__ = ["limits_of", "open_engine"]
+__all__ = ["limits_of", "open_engine", "sweep"]
 
 
 def open_engine(settings: Sandbox) -> Engine:
-    """The engine that is there; see `find_engine`."""
-    return find_engine(
+    """The engine that is there; see `finding.find_engine`."""
+    return finding.find_engine(
         settings.engine,
         environments=Path(settings.environments),
         base_image=settings.base_image,
         socket=settings.socket,
         build_network=settings.build_network,
     )
+
+
+def sweep(settings: Sandbox) -> None:
+    """Clear away what killed processes have left; see `finding.sweep`."""
+    finding.sweep(settings.engine, socket=settings.socket)
 
 
 def limits_of(settings: Sandbox) -> Limits:

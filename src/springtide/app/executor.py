@@ -7,7 +7,6 @@ import logging
 import os
 import queue
 import sys
-import tempfile
 import threading
 import traceback
 from contextlib import ExitStack
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from springtide.app.home import check_one_store, open_home, read_settings
-from springtide.app.job_steps import steps_of_job
+from springtide.app.job_steps import steps_of_job, telling_of
 from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now
@@ -29,12 +28,14 @@ from springtide.domain.errors import (
 )
 from springtide.pipeline.recorder import Recorder, Silent, failure_of, finished_steps
 from springtide.pipeline.steps import Steps
+from springtide.sandbox.leftovers import owned_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from springtide.app.home import Home
     from springtide.pipeline.jobs.steps import JobSteps
+    from springtide.pipeline.telling import Telling
     from springtide.tasks.seam import Task
 
 __all__ = ["Executor", "main"]
@@ -53,6 +54,7 @@ class Executor:
         self._home: Home
         self._steps: Steps | JobSteps
         self._recorder: Recorder
+        self._telling: Telling
 
     def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """Do what is asked; every error is an answer too."""
@@ -82,11 +84,12 @@ class Executor:
         self._close()
         self._open_home()
         found = self._home.registry.run(run)
-        folder = Path(self._left.enter_context(tempfile.TemporaryDirectory(prefix="springtide-")))
-        self._left.enter_context(_telling(self._home, run))
+        folder = self._left.enter_context(owned_folder())
+        self._telling = self._left.enter_context(telling_of(self._home, run))
+        self._left.enter_context(_listening(self._telling))
         results = {step.name: step.result for step in finished_steps(found)}
         if found.kind == "job":
-            self._steps = steps_of_job(self._home, found, folder, results)
+            self._steps = steps_of_job(self._home, found, folder, results, self._telling)
         else:
             order, collect, files = ordered(self._home, found)
             task = self._tasks[order.settings.task]
@@ -121,6 +124,7 @@ class Executor:
             return
         with self._recorder.step(name) as result:
             self._steps.take(name, result, progress=self._recorder.advance, now=utc_now)
+            self._telling.flush()
         if name == self._steps.names[-1]:
             self._close()
 
@@ -132,17 +136,16 @@ class Executor:
             del self._steps, self._recorder
 
 
-class _telling(logging.Handler):  # noqa: N801 - a context manager
+class _listening(logging.Handler):  # noqa: N801 - a context manager
     """Log lines become events of the run."""
 
-    def __init__(self, home: Home, run: str) -> None:
+    def __init__(self, telling: Telling) -> None:
         super().__init__(logging.INFO)
-        self._home, self._of = home, run
+        self._told = telling
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Store a line."""
-        body = {"level": record.levelname.lower(), "line": record.getMessage()}
-        self._home.registry.add_event(self._of, "log", body, utc_now())
+        """Tell a line."""
+        self._told("log", {"level": record.levelname.lower(), "line": record.getMessage()})
 
     def __enter__(self) -> None:
         logging.getLogger("springtide").addHandler(self)

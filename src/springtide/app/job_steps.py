@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from springtide.app.cells import limits_of, open_engine
 from springtide.app.code import code_version
 from springtide.app.delivery import deliver
-from springtide.domain.clock import utc_now
 from springtide.pipeline.jobs.cells import Bench
 from springtide.pipeline.jobs.steps import JobSteps
+from springtide.pipeline.telling import Telling
 from springtide.registry.run_files import RunFilesOf
 
 if TYPE_CHECKING:
@@ -20,18 +20,23 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.run import Run
 
-__all__ = ["steps_of_job"]
+__all__ = ["steps_of_job", "telling_of"]
 
 
-def steps_of_job(home: Home, run: Run, folder: Path, results: dict[str, Mapping[str, Any]]) -> JobSteps:
+def telling_of(home: Home, run: str) -> Telling:
+    """Writes down what a run tells."""
+    return Telling(partial(home.registry.add_events, run), stored=home.registry.count_events(run))
+
+
+def steps_of_job(
+    home: Home, run: Run, folder: Path, results: dict[str, Mapping[str, Any]], told: Telling | None = None
+) -> JobSteps:
     """What a run of the queue is to do that somebody sent as a job."""
     settings = home.settings.sandbox
-
-    def told(kind: str, body: Mapping[str, Any]) -> None:
-        home.registry.add_event(run.id, kind, body, utc_now())
+    telling = told or telling_of(home, run.id)
 
     def bench() -> Bench:
-        return Bench(open_engine(settings), limits_of(settings), told)
+        return Bench(open_engine(settings), limits_of(settings), telling, settings.model)
 
     job = home.registry.job(run.id)
     return JobSteps(

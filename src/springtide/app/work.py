@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from springtide.app.cells import sweep
 from springtide.app.code import code_version
 from springtide.app.duties import SchedulerDuties
 from springtide.app.home import check_one_store, open_home, read_settings
@@ -61,6 +62,7 @@ def worker_for(config: Path, home: Home) -> RunWorker:
         limits=limits,
         ended=ended,
         duties=lambda: SchedulerDuties(config),
+        sweep=lambda: sweep(home.settings.sandbox),
     )
 
 

@@ -11,20 +11,34 @@ from springtide.domain.run import Event
 from springtide.registry.schema import EVENTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
 
-__all__ = ["add", "after"]
+__all__ = ["add", "add_all", "after", "count"]
 
 
 def add(connection: Connection, run: str, kind: str, body: Mapping[str, Any], at: datetime) -> int:
     """Write the next event of a run, in a transaction whose writers take turns; its number."""
-    last = connection.scalar(select(func.max(EVENTS.c.number)).where(EVENTS.c.run == run)) or 0
-    text = msgspec.json.encode(body).decode()
-    connection.execute(insert(EVENTS).values(run=run, number=last + 1, at=at, kind=kind, body=text))
-    return int(last) + 1
+    return add_all(connection, run, [(kind, body, at)])
+
+
+def add_all(connection: Connection, run: str, told: Sequence[tuple[str, Mapping[str, Any], datetime]]) -> int:
+    """Write the next events of a run, at least one, as `add` does; the last one's number."""
+    last = int(connection.scalar(select(func.max(EVENTS.c.number)).where(EVENTS.c.run == run)) or 0)
+    rows = [
+        {"run": run, "number": number, "at": at, "kind": kind, "body": msgspec.json.encode(body).decode()}
+        for number, (kind, body, at) in enumerate(told, start=last + 1)
+    ]
+    connection.execute(insert(EVENTS), rows)
+    return last + len(rows)
+
+
+def count(connection: Connection, run: str) -> dict[str, int]:
+    """How many events a run has of each kind."""
+    rows = connection.execute(select(EVENTS.c.kind, func.count()).where(EVENTS.c.run == run).group_by(EVENTS.c.kind))
+    return {row[0]: row[1] for row in rows}
 
 
 def after(connection: Connection, run: str, number: int, limit: int) -> list[Event]:

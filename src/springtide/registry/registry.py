@@ -355,6 +355,16 @@ class Registry:
         with writing(self._engine) as connection:
             return self._tell(connection, run, kind, body, at)
 
+    def add_events(self, run: str, told: Sequence[tuple[str, Mapping[str, Any], datetime]]) -> int:
+        """Write down what a run tells, lines and reports (each a kind, a body and a time), at once; the last one's number."""
+        with writing(self._engine) as connection:
+            return events.add_all(connection, run, told)
+
+    def count_events(self, run: str) -> dict[str, int]:
+        """How many events of each kind a run has told."""
+        with reading(self._engine) as connection:
+            return events.count(connection, run)
+
     def _tell(self, connection: Connection, run: str, kind: str, body: Mapping[str, Any], at: datetime) -> int:
         number = events.add(connection, run, kind, body, at)
         if self._tell_states and kind == "state":

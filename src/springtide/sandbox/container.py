@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from requests.exceptions import RequestException
 from springtide.domain.errors import ComputeFailed, NotReady
 from springtide.sandbox.attending import Chunks, attend
 from springtide.sandbox.environments import IMAGES, TOP, pins
+from springtide.sandbox.leftovers import is_gone, owner
 from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
 from springtide.sandbox.requirements import digest, read_requirements
 from springtide.sandbox.users import lent_user
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Container"]
 
 OWNER = "springtide.owner"  # a label: the process that a container must not outlive
+USER = "springtide.user"  # a label: the uid that was lent to it
 LAYER = """FROM {base}
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -74,18 +75,9 @@ class Container:
         NotReady
             Says what is amiss.
         """
-        try:
-            if self._url.startswith("unix://"):
-                Path(self._url.removeprefix("unix://")).stat()
-            with self._client() as client:
-                facts = client.info()
-                _sweep(client)
-        except (*FAILURES, FileNotFoundError) as error:
-            raise NotReady(
-                f"the container engine does not answer: {str(error)[:200]}",
-                where=self._url,
-                do="start it (`systemctl start docker`, `systemctl start podman.socket`), or set socket in [sandbox]",
-            ) from error
+        with self._answering() as client:
+            facts = client.info()
+            _sweep(client)
         lacking = [name for name in ("MemoryLimit", "PidsLimit", "CpuCfsQuota") if facts.get(name) is False]
         if not any("seccomp" in option for option in facts.get("SecurityOptions") or ()):
             lacking.append("seccomp")
@@ -95,6 +87,32 @@ class Container:
                 where=self._url,
                 do="run it as root, or with cgroups delegated to its user",
             )
+
+    def sweep(self) -> None:
+        """End containers whose process has died.
+
+        Raises
+        ------
+        NotReady
+            If the engine does not answer.
+        """
+        with self._answering() as client:
+            _sweep(client)
+
+    @contextmanager
+    def _answering(self) -> Iterator[docker.APIClient]:
+        """A client of an engine that may be away."""
+        try:
+            if self._url.startswith("unix://"):
+                Path(self._url.removeprefix("unix://")).stat()
+            with self._client() as client:
+                yield client
+        except (*FAILURES, FileNotFoundError) as error:
+            raise NotReady(
+                f"the container engine does not answer: {str(error)[:200]}",
+                where=self._url,
+                do="start it (`systemctl start docker`, `systemctl start podman.socket`), or set socket in [sandbox]",
+            ) from error
 
     @contextmanager
     def _client(self) -> Iterator[docker.APIClient]:
@@ -160,9 +178,13 @@ class Container:
         """See `Engine.run`."""
         image = self._names(cell.environment, cell.requirements)[-1]
         try:
-            with lent_user() as user, made_ready(cell, user), self._client() as client:
+            with self._client() as client:
                 _sweep(client)
-                with _started(client, cell, limits, image, user) as running:
+                with (
+                    lent_user(taken=lambda uid: _is_there(client, uid)) as user,
+                    made_ready(cell, user),
+                    _started(client, cell, limits, image, user) as running,
+                ):
                     return attend(running, limits, on_line=on_line, stop=stop)
         except ImageNotFound as error:
             raise NotReady(
@@ -189,7 +211,7 @@ def _started(client: docker.APIClient, cell: Cell, limits: Limits, image: str, u
         hostname="cell",
         working_dir="/work",
         environment=variables(limits, path=f"{TOP}/bin:/usr/local/bin:/usr/bin:/bin"),
-        labels={OWNER: _owner(os.getpid())},
+        labels={OWNER: owner(), USER: str(user)},
         network_disabled=True,
         host_config=client.create_host_config(**_host_options(cell, limits)),
     )["Id"]
@@ -236,23 +258,17 @@ def _host_options(cell: Cell, limits: Limits) -> Mapping[str, Any]:
     }
 
 
-def _owner(pid: int) -> str:
-    """A process among all of this machine since it was started, as far as this one sees them."""
-    born = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-    return f"{socket.gethostname()}:{pid}:{born}"
-
-
 def _sweep(client: docker.APIClient) -> None:
     """End containers of processes of this machine that died without doing so."""
     for found in client.containers(all=True, filters={"label": OWNER}):
-        host, pid, _ = found["Labels"][OWNER].rsplit(":", 2)
-        try:
-            alive = _owner(int(pid)) == found["Labels"][OWNER]
-        except FileNotFoundError:
-            alive = False
-        if host == socket.gethostname() and not alive:
+        if is_gone(found["Labels"][OWNER]):
             with suppress(NotFound):
                 client.remove_container(found["Id"], force=True, v=True)
+
+
+def _is_there(client: docker.APIClient, uid: int) -> bool:
+    """Whether a container has that user, whoever started it; one that has ended counts until it is removed."""
+    return bool(client.containers(all=True, filters={"label": f"{USER}={uid}"}))
 
 
 def _lines(part: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -9,14 +10,16 @@ from typing import TYPE_CHECKING, Literal
 from springtide.domain.errors import NotInstalled, NotReady
 from springtide.sandbox.bubblewrap import Bubblewrap
 from springtide.sandbox.environments import Environments
+from springtide.sandbox.leftovers import sweep_folders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from springtide.sandbox.seam import Engine
 
-__all__ = ["Kind", "find_engine"]
+__all__ = ["Kind", "find_engine", "sweep"]
 
+LOG = logging.getLogger("springtide.sandbox")
 Kind = Literal["auto", "container", "bubblewrap"]
 NO_CONTAINERS = NotReady(
     "no container engine was found",
@@ -57,7 +60,7 @@ def find_engine(
     lacking: list[NotReady] = []
     silent = False
     if kind != "bubblewrap":
-        urls = [socket] if socket else _sockets(environ)
+        urls = _urls(socket, environ)
         if not urls:
             lacking.append(NO_CONTAINERS)
         for url in urls:
@@ -83,6 +86,25 @@ def find_engine(
         where=", ".join(error.where for error in lacking),
         do="; or ".join(error.do for error in lacking),
     )
+
+
+def sweep(kind: Kind, *, socket: str | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    """End the containers, and delete the folders, of processes of this machine that died without doing so.
+
+    An engine that does not answer is told in the log, and asked again by the next sweep.
+    """
+    for url in _urls(socket, environ) if kind != "bubblewrap" else []:
+        from springtide.sandbox.container import Container  # noqa: PLC0415 # docker takes 0.3 s to import
+
+        try:
+            Container(url, base_image="").sweep()
+        except NotReady as error:
+            LOG.warning("containers that were left behind may live on: %s", error.what)
+    sweep_folders()
+
+
+def _urls(socket: str | None, environ: Mapping[str, str]) -> list[str]:
+    return [socket] if socket else _sockets(environ)
 
 
 def _sockets(environ: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from springtide.domain.errors import NotReady
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 __all__ = ["FIRST", "MANY", "lent_user"]
 
@@ -18,10 +18,11 @@ FIRST, MANY = 52_000, 256  # uids that distributions leave to the administrator
 
 
 @contextmanager
-def lent_user() -> Iterator[int]:
+def lent_user(*, taken: Callable[[int], bool] = lambda _uid: False) -> Iterator[int]:
     """A uid that no other cell has meanwhile; our own where we are not root and cannot become another.
 
     An abstract Unix socket with the uid in its name is the lock: it goes with this process, also when it is killed.
+    What outlives the process is asked for by `taken`, while the lock is held.
     """
     if os.geteuid() != 0:
         yield os.geteuid()
@@ -31,6 +32,8 @@ def lent_user() -> Iterator[int]:
             try:
                 lock.bind(f"\0springtide-cell-{uid}")
             except OSError:
+                continue
+            if taken(uid):
                 continue
             yield uid
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from typing import Any
 
@@ -13,6 +14,8 @@ __all__ = ["MARK", "read_line", "report", "tell"]
 MARK = "\x1e"
 _MOST_VALUES = 32  # of one report
 _MOST_TEXT = 200  # characters of a name or a text
+_LARGEST = 2**63 - 1  # of whole numbers, beyond which not every reader of JSON goes
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 def report(**values: object) -> None:
@@ -28,13 +31,13 @@ def tell(kind: str, /, **values: object) -> None:
 
 
 def read_line(line: str) -> dict[str, Any] | None:
-    r"""What a line tells; None for a line of log, and for one that only looks like a report.
+    r"""What a line tells; None for a line of log, and for one that only looks like a report: `tell` writes no such one.
 
     Examples
     --------
     >>> read_line('\x1e{"epoch": 3, "kind": "report"}')
     {'epoch': 3, 'kind': 'report'}
-    >>> read_line("epoch 3"), read_line("\x1e[3]"), read_line("\x1e{")
+    >>> read_line("epoch 3"), read_line("\x1e[3]"), read_line('\x1e{"loss": NaN, "kind": "report"}')
     (None, None, None)
     """
     if not line.startswith(MARK):
@@ -43,7 +46,23 @@ def read_line(line: str) -> dict[str, Any] | None:
         told = json.loads(line[len(MARK) :])
     except (ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) and isinstance(told.get("kind"), str) else None
+    if not isinstance(told, dict) or not isinstance(told.get("kind"), str) or len(told) > _MOST_VALUES + 1:
+        return None
+    return told if all(_is_short(name) and _is_plain(value) for name, value in told.items()) else None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it can be stored and shown by whoever comes later."""
+    if isinstance(value, str):
+        return _is_short(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or (isinstance(value, int) and abs(value) <= _LARGEST)
+
+
+def _is_short(text: str) -> bool:
+    """Whether it is no longer than `tell` writes it, and has no halves of characters, which nobody can store."""
+    return len(text) <= _MOST_TEXT and _HALF.search(text) is None
 
 
 def _plain(value: object) -> str | float | int | bool | None:

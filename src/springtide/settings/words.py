@@ -530,6 +530,9 @@ class Sandbox(_Section):
     cpus: Annotated[float, Field(gt=0, description="Cores; with bubblewrap rounded up.")] = 2.0
     processes: Annotated[int, Field(ge=8, le=10_000, description="Threads count too.")] = 256
     disk: Annotated[Bytes, Field(ge=1_000_000, description="What it may write.")] = 4_000_000_000
+    model: Annotated[
+        Bytes, Field(ge=1_000_000, description="The largest file that is taken from it: a model, or its answers.")
+    ] = 1_000_000_000
     time: Annotated[Age, Field(description="From start to end.")] = timedelta(hours=1)
     output: Annotated[Bytes, Field(ge=10_000, description="What it may print; a line counts as 32 bytes at least.")] = (
         16_000_000

@@ -42,7 +42,24 @@ def test_a_report_of_very_many_values_is_cut(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    "line", ["", "loss 1", MARK, f"{MARK}[]", f"{MARK}{{", f'{MARK}{{"kind": 1}}', f"{MARK}{'[' * 10**5}"]
+    "line",
+    [
+        "",
+        "loss 1",
+        MARK,
+        f"{MARK}[]",
+        f"{MARK}{{",
+        f'{MARK}{{"kind": 1}}',
+        f"{MARK}{'[' * 10**5}",
+        f'{MARK}{{"kind": "report", "x": {"[" * 500}{"]" * 500}}}',
+        f'{MARK}{{"kind": "report", "loss": NaN}}',
+        f'{MARK}{{"kind": "report", "loss": 1e999}}',
+        f'{MARK}{{"kind": "report", "epoch": {10**30}}}',
+        f'{MARK}{{"kind": "report", "note": "{"x" * 201}"}}',
+        f'{MARK}{{"kind": "report", "{"x" * 201}": 1}}',
+        f'{MARK}{{"kind": "report", "note": "\\ud800"}}',
+        MARK + json.dumps({"kind": "report", **{str(number): number for number in range(40)}}),
+    ],
 )
 def test_a_line_that_only_looks_like_a_report_is_log(line: str) -> None:
     assert read_line(line) is None

@@ -96,9 +96,11 @@ class RunWorker:
         Told of every run that came to its end here; once more where it is not certain that it heard it.
     duties : callable, optional
         Makes what one worker does for all, each time that this becomes that one.
+    sweep : callable, optional
+        Clears away what processes of this machine left that were killed; it raises nothing.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 # what the composition root knows, each by its name
         self,
         registry: Registry,
         database: str,
@@ -109,9 +111,11 @@ class RunWorker:
         limits: Callable[[Run], Limits],
         ended: Callable[[Run], object] = lambda _run: None,
         duties: Callable[[], Duties] | None = None,
+        sweep: Callable[[], object] = lambda: None,
     ) -> None:
         self._registry, self._database, self._host, self._code = registry, database, host, code
         self._command, self._limits, self._ended, self._duties = list(command), limits, ended, duties
+        self._sweep = sweep
         self._stopping = threading.Event()
         self._spare: Child | None = None
         self._fresh: Child | None = None  # takes the place of one that has worked on enough runs
@@ -124,6 +128,7 @@ class RunWorker:
     def start(self) -> Worker:
         """Take a place, begin to beat, and listen to the queue."""
         quiet()
+        self._sweep()
         now = utc_now()
         draft = Worker("", this_process(), self._code, now, now)
         self.me = self._registry.take_place(
@@ -161,9 +166,10 @@ class RunWorker:
         until = time.monotonic() + grace_s
         while self._current is not None and time.monotonic() < until:
             time.sleep(0.05)
-        if self._current is not None:
-            self._current.child.kill(HANDED_BACK)
-            self._hand_back(self._current.run)
+        if (current := self._current) is not None:
+            current.child.kill(HANDED_BACK)
+            self._bury(current.child)
+            self._hand_back(current.run)
         for child in (self._spare, self._fresh):
             if child is not None:
                 child.close()
@@ -259,10 +265,16 @@ class RunWorker:
         except ChildGone as gone:
             if gone.why == HANDED_BACK:
                 threading.Event().wait()  # for ever: this process ends, another worker goes on
+            self._bury(current.child)
             step = f"step {current.step}" if current.step else "before the first step"
             return current.said or _failed(
                 gone.why, where=step, do="look at the log of the worker", transient=True, died=True
             )
+
+    def _bury(self, child: Child) -> None:
+        """Clear away what a process left that was killed: its cell, and its folders."""
+        child.close()
+        self._sweep()
 
     def _wait(self, seconds: float) -> None:
         """Sleep, but no longer than until somebody stops the run."""
@@ -290,7 +302,7 @@ class RunWorker:
         child.done += 1
         fresh, self._fresh = self._fresh, None
         if fresh is not None or current.said is not None or not child.alive:
-            child.close()
+            self._bury(child)
             self._spare = fresh or Child(self._command)
             return
         self._spare = child
@@ -350,9 +362,12 @@ class RunWorker:
 
     def _lose_place(self) -> None:
         """Others took this worker for dead and went on with its run: it must do nothing more."""
-        if self._current is not None:
-            self._current.child.kill(HANDED_BACK)
-        os._exit(75)
+        try:
+            if (current := self._current) is not None:
+                current.child.kill(HANDED_BACK)
+                self._bury(current.child)
+        finally:
+            os._exit(75)
 
     def _look_for_the_dead(self) -> None:
         """Take over from workers whose beat has not changed for a while, by the time that passed here.
@@ -368,6 +383,9 @@ class RunWorker:
                 DBOS._recover_pending_workflows([one.id])  # noqa: SLF001 - the only way that checks whose they are
                 self._registry.leave_place(one)
                 del self._heard[one.id]
+                threading.Thread(
+                    target=self._sweep, daemon=True
+                ).start()  # an engine that hangs must not stop the beats
 
     def _end_runs_of_other_formats(self, dead: str) -> None:
         """A run whose steps came in another order cannot be gone on with: it ends, and says so."""

@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-import tempfile
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 import springtide
 from springtide.domain.errors import ComputeFailed, ModelRefused
-from springtide.sandbox.collecting import collect, remove
+from springtide.pipeline.jobs.results import read_error, read_result
+from springtide.sandbox.collecting import collect
+from springtide.sandbox.leftovers import owned_folder, sweep_folders
 from springtide.sandbox.seam import Cell
+from springtide.sdk.reporting import read_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from springtide.pipeline.telling import Telling
     from springtide.sandbox.seam import Ended, Engine, Limits
 
 __all__ = ["Bench", "Done"]
 
 LIBRARY = Path(springtide.__file__).parent
-MARK = "\x1e"  # before a line that is a report, not print
-MOST_RESULT = 10_000_000  # bytes of result.json and error.json
 LONGEST = 2000  # letters of a line that are kept
 
 
@@ -35,10 +35,10 @@ LONGEST = 2000  # letters of a line that are kept
 class Done:
     """What came of a task: its result, and its files, which are there as long as the block; or why nothing came of it."""
 
-    mode: str
-    folder: str  # below /work
     work: Path
-    most: int
+    folder: str  # below /work
+    task: Mapping[str, Any]
+    largest: int  # bytes of a file that is taken
     refused: ModelRefused | None = None
 
     @property
@@ -48,34 +48,45 @@ class Done:
         Raises
         ------
         ModelRefused
-            If nothing came of it.
+            If nothing came of it, or it says what it cannot say.
         """
         if self.refused is not None:
             raise self.refused
-        return _read(self.work, f"{self.folder}/result.json", self.mode)
+        return read_result(self.work, self.folder, self.task["mode"], by_script="script" in self.task)
 
-    def file(self, name: str) -> bytes:
-        """The bytes of an output, if it is a plain file of a size that is allowed."""
+    def path(self, name: str) -> Path:
+        """Where an output lies, if it is a plain file of a size that is allowed, holes in it included.
+
+        Raises
+        ------
+        ModelRefused
+            If it is not, or nothing came of the task.
+        """
         if self.refused is not None:
             raise self.refused
-        path = f"{self.folder}/{name}"
-        return collect(self.work, [path], self.most)[path].read_bytes()
+        output = f"{self.folder}/{name}"
+        return collect(self.work, [output], self.largest)[output]
+
+    def file(self, name: str) -> bytes:
+        """The bytes of an output; see `path`."""
+        return self.path(name).read_bytes()
 
     def has(self, name: str) -> bool:
-        """Whether there is an output of that name."""
-        return (self.work / self.folder / name).exists()
+        """Whether there is an output of that name, of whatever kind."""
+        return os.path.lexists(self.work / self.folder / name)
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """Runs tasks of `springtide.trainers` in cells.
+    """Runs tasks of `springtide.trainers` in cells; `told` hears their reports and the lines of their log.
 
-    `told` hears reports (plain JSON) and lines of the log.
+    `largest` is the size in bytes of the largest file that is taken from one.
     """
 
     engine: Engine
     limits: Limits
-    told: Callable[[str, Mapping[str, Any]], None]
+    told: Telling
+    largest: int
 
     @contextmanager
     def do(
@@ -93,8 +104,8 @@ class Bench:
         ComputeFailed
             If the process passed a limit, or ended without a word.
         """
-        with tempfile.TemporaryDirectory(prefix="springtide-cell-") as name:
-            folder = Path(name)
+        sweep_folders()  # what others left takes room that this one may need
+        with owned_folder() as folder:
             folder.chmod(0o755)
             library = folder / "lib" / "springtide"
             for part in ("sdk", "trainers"):
@@ -109,40 +120,35 @@ class Bench:
             command = ("env", "PYTHONPATH=/in/lib", "python", "-m", "springtide.trainers.main", *asked)
             everything = {**inputs, "tasks": folder / "tasks", "lib": folder / "lib"}
             cell = Cell(environment, command, work, everything, requirements)
+            never = threading.Event()  # who stops a run kills this process, and sweeps
             try:
-                ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=threading.Event())
-                yield [self._done(ended, work, str(number), str(task["mode"])) for number, task in enumerate(tasks)]
+                ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=never)
             finally:
-                remove(work)
+                self.told.flush()
+            yield [self._done(ended, work, str(number), task) for number, task in enumerate(tasks)]
 
     def _hear(self, line: str) -> None:
-        words, _, report = line.partition(MARK)
-        if words.strip():
-            self.told("log", {"level": "info", "line": words.rstrip()[:LONGEST]})
-        if not report:
-            return
-        try:
-            told = msgspec.json.decode(report.encode(errors="replace"), type=dict[str, Any])
-        except msgspec.DecodeError:
-            told = {"line": report[:LONGEST]}
-        self.told("report", told)
+        report = read_line(line)
+        if report is not None:
+            self.told("report", report)
+        elif line.strip():
+            self.told("log", {"level": "info", "line": line.rstrip()[:LONGEST]})
 
-    def _done(self, ended: Ended, work: Path, folder: str, mode: str) -> Done:
+    def _done(self, ended: Ended, work: Path, folder: str, task: Mapping[str, Any]) -> Done:
         """What came of one task, or who is at fault that nothing did."""
-        where = f"the sandbox, {mode}"
+        where = f"the sandbox, {task['mode']}"
         if ended.reason not in ("finished", "failed"):
             raise ComputeFailed(
                 f"it was stopped: {ended.reason} ({self._limit(ended)})",
                 where=where,
                 do="let it use less, or raise the limit in section [sandbox]",
             )
-        done = Done(mode, folder, work, self.limits.disk)
+        done = Done(work, folder, task, self.largest)
+        if done.has("error.json"):  # first: a script that failed may have written the other
+            said = read_error(work, folder, task["mode"])
+            return replace(done, refused=ModelRefused(said["what"], where=f"{where}: {said['where']}", do=said["do"]))
         if done.has("result.json"):
             return done
-        if done.has("error.json"):
-            error = _read(work, f"{folder}/error.json", mode)
-            said = {key: str(error.get(key, "not told"))[:2000] for key in ("what", "where", "do")}
-            return replace(done, refused=ModelRefused(said["what"], where=f"{where}: {said['where']}", do=said["do"]))
         if ended.reason == "failed" and folder != "0":
             return replace(done, refused=ModelRefused("a task before it failed", where=where, do="see there"))
         last = "; ".join(ended.tail.strip().splitlines()[-3:])[-500:]
@@ -160,14 +166,3 @@ class Bench:
             "too much output": f"more than {limits.output / 1e6:g} MB printed",
             "disk full": f"more than {limits.disk / 1e9:.2f} GB written",
         }.get(ended.reason, f"after {ended.seconds:.0f} s")
-
-
-def _read(work: Path, path: str, mode: str) -> dict[str, Any]:
-    """A JSON file that the cell left."""
-    text = collect(work, [path], MOST_RESULT)[path].read_bytes()
-    try:
-        return msgspec.json.decode(text, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise ModelRefused(
-            f"{path} is no JSON object: {error}", where=f"the sandbox, {mode}", do="do not write it yourself"
-        ) from error
