@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -53,8 +53,8 @@ class Order:
 class Files(Protocol):
     """Where a run leaves bytes for the process that goes on with it."""
 
-    def put(self, name: str, data: bytes) -> None:
-        """Store a file as a whole in place of the one before it."""
+    def put(self, name: str, data: bytes | IO[bytes]) -> None:
+        """Store bytes, or a file in pieces, as a whole in place of the one before it."""
 
     def get(self, name: str) -> bytes | None:
         """The bytes of a file, None where there is none."""

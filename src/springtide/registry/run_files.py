@@ -68,8 +68,8 @@ class RunFilesOf:
     files: RunFiles
     run: str
 
-    def put(self, name: str, data: bytes) -> None:
-        """Store a file in place of what was stored under its name."""
+    def put(self, name: str, data: bytes | IO[bytes]) -> None:
+        """Store bytes, or a file in pieces, in place of what was stored under that name."""
         self.files.put(self.run, name, data)
 
     def get(self, name: str) -> bytes | None:

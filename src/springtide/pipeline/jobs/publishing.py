@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import tempfile
 from dataclasses import asdict, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,6 +23,7 @@ from springtide.trainers.formats import PREPROCESSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from springtide.domain.job import Job
     from springtide.domain.model import JournalEntry
@@ -83,9 +82,9 @@ def _evidence(at_hand: Material) -> Mapping[str, Any] | None:
 def publish(at_hand: Material, code: str, now: Callable[[], datetime]) -> JournalEntry:
     """Keep the new model as a version; it serves if it won, and if nobody else was promoted meanwhile."""
     verdict = verdict_from(msgspec.json.encode(at_hand.results["judge"]).decode())
-    with tempfile.TemporaryDirectory(prefix="springtide-") as name:
-        folder = Path(name)
-        version = at_hand.registry.publish(_describe(at_hand, folder, code, now()), folder, verdict)
+    folder = at_hand.folder / "version"
+    folder.mkdir(exist_ok=True)
+    version = at_hand.registry.publish(_describe(at_hand, folder, code, now()), folder, verdict)
     said: dict[str, Any] = {
         "run": at_hand.job.id,
         "by": "gate",

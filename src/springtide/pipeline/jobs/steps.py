@@ -183,7 +183,8 @@ class JobSteps:
             raise ModelRefused(
                 f"{name!r:.120} is no name of an output", where="step train", do="use letters, digits, dots and dashes"
             )
-        self.files.put(f"out/{name}", done.file(name))
+        with done.path(name).open("rb") as file:
+            self.files.put(f"out/{name}", file)
 
     def _keep_answers(self, name: str, done: Done) -> None:
         rows, classes = self.at_hand.parts.judging.height, max(1, len(self.at_hand.table.classes))
