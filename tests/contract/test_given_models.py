@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 from tests.environments import ROOT, Environment, find_environment
 
+from springtide.trainers.proving import prove
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -223,8 +225,10 @@ def test_a_given_model_is_fine_tuned_and_comes_back_in_its_format(cell: Cell, fi
 def test_a_given_model_leaves_as_onnx_too_with_the_same_answers(cell: Cell, file: str) -> None:
     graph = cell.environment.result(f"{file}-graph")
     assert graph["parity"] <= graph["tolerance"]
-    session = onnxruntime.InferenceSession(cell.folder / f"{file}-graph" / "model.onnx")
+    folder = cell.folder / f"{file}-graph"
+    session = onnxruntime.InferenceSession(folder / "model.onnx")
     assert len(session.get_outputs()) == 1
+    assert prove((folder / "model.onnx").read_bytes(), (folder / "probe.npz").read_bytes(), where=file) > 0
 
 
 REFUSED = [

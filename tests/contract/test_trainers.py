@@ -12,6 +12,7 @@ import pytest
 from tests.environments import Environment, find_environment
 
 from springtide.trainers.preprocessing import read_preprocessing
+from springtide.trainers.proving import prove
 from springtide.trainers.table import arrays_of
 from springtide.trainers.task import Column
 
@@ -173,6 +174,7 @@ def test_the_graph_gives_the_answers_of_the_model_in_another_process(story: Stor
     expected = story.answers(question, "new")
     np.testing.assert_allclose(answers.reshape(expected.shape), expected, rtol=1e-3, atol=1e-4)
     assert graph["parity"] <= graph["tolerance"]
+    assert prove((folder / "model.onnx").read_bytes(), (folder / "probe.npz").read_bytes(), where=story.framework) > 0
     assert graph["checked_rows"] == len(story.later)
     with np.load(folder / "probe.npz", allow_pickle=False) as probe:
         (again,) = session.run(None, {only.name: probe[f"in_{only.name}"]})

@@ -108,7 +108,7 @@ def predict(
     return _shaped(answers.predict(name, rows), format)
 
 
-@get("/v2/models/{name:str}", sync_to_thread=False, tags=["Open Inference Protocol"])
+@get("/v2/models/{name:str}", sync_to_thread=True, tags=["Open Inference Protocol"])
 def metadata(answers: Asked, name: FromPath[str]) -> dict[str, Any]:
     """The tensors that the champion's graph takes and gives."""
     return answers.metadata(name)

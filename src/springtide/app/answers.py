@@ -253,6 +253,7 @@ class Answers:
             "run": version.manifest.run,
             "trained_until": version.manifest.trained_until,
             "verdict": version.verdict.reason,
+            "warning": self.graphs.warning(name),
             "columns": {column: [one[column] for one in answers] for column in answers[0]},
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping  # noqa: TC003 - read by what makes params of JSON
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,7 +13,7 @@ __all__ = ["FRAMEWORKS", "Framework", "Job", "JobParams", "Question"]
 
 Question = Literal["regression", "binary", "multiclass"]
 Framework = Literal["tensorflow", "pytorch", "lightgbm", "xgboost", "scikit-learn"]
-FRAMEWORKS: tuple[Framework, ...] = ("tensorflow", "pytorch", "lightgbm", "xgboost", "scikit-learn")
+FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ TOLERANCE = 1e-5  # the largest relative difference that passes
 def relative_difference(given: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest difference, in units of the largest expected value of the same item.
 
-    Single values are no measure: a quantile of a series that changes its sign passes through zero.
+    Single values are no measure: a quantile of a series that changes its sign passes through zero. (Where an item is a
+    single value, as the answer to a row of a table is, `springtide.trainers.parity` measures all of them together.)
 
     Parameters
     ----------

@@ -1,22 +1,25 @@
-"""Models that jobs have made: bare graphs, opened when they are first asked for, proven before they answer."""
+"""Models that jobs have made: bare graphs, proven elsewhere and opened when they are first asked for."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from springtide.domain.errors import BadRows, ModelRefused, NotFound, NotReady, did_you_mean
 from springtide.sdk import Refusal
-from springtide.serving.session import Session, check_answers, read_probe
+from springtide.serving.guarded import Guarded
+from springtide.serving.session import Session
 from springtide.trainers.answers import read_answer
 from springtide.trainers.formats import PREPROCESSING
 from springtide.trainers.labels import label
 from springtide.trainers.preprocessing import parse_preprocessing
+from springtide.trainers.proving import GRAPH, PROBE, prove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,8 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Graph", "Graphs"]
 
-GRAPH, PROBE = "model.onnx", "probe.npz"
 FRESH_S = 1.0  # how long an answer to who serves is believed
+MOST_OPEN = 32  # graphs
+MOST_HELD = 2 << 30  # bytes that all open graphs hold
+PROOFS = 2  # at once
+PATIENCE_S = 5.0  # that a request waits while others have a graph proven
 LOG = logging.getLogger("springtide.serving")
 
 
@@ -39,8 +45,9 @@ class Graph:
     """One version, opened: its graph, and what makes rows of a table the graph's input."""
 
     version: Version
-    session: Session
+    session: Guarded
     preprocessing: Preprocessing
+    held: int  # bytes, about
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """An answer a row: the mean, or the probability of every class.
@@ -49,6 +56,8 @@ class Graph:
         ------
         BadRows
             If a row lacks a column, or holds something else than what the column is.
+        ModelRefused
+            If what the graph answers is not what its preprocessing says.
         """
         where = f"rows sent to model {self.version.model}"
         arrays = {name: _column(rows, name, kind, where) for name, kind in self.preprocessing.kinds()}
@@ -58,7 +67,10 @@ class Graph:
             raise BadRows(refused.what, where=where, do=refused.do) from refused
         (raw,) = self.session.run({self.session.inputs[0].name: matrix})
         classes = self.preprocessing.classes
-        answer = read_answer(raw, len(classes), self.preprocessing.output or "mean")
+        try:
+            answer = read_answer(raw, len(classes), self.preprocessing.output or "mean")
+        except Refusal as refused:
+            raise ModelRefused(refused.what, where=self.version.name, do=refused.do) from refused
         if not np.isfinite(answer).all():
             raise BadRows("no finite answer to these rows", where=where, do="look for gaps and extreme values in them")
         if not classes:
@@ -66,40 +78,68 @@ class Graph:
         return [dict(zip(classes, line, strict=True)) for line in answer.tolist()]
 
 
-class Graphs:
-    """The graphs that serve, each at what the registry calls its champion; one that fails its proof leaves the last one."""
+@dataclass
+class _Place:
+    """What is known of one name; whoever opens a version of it holds the lock."""
 
-    def __init__(self, registry: Registry) -> None:
-        self._registry = registry
-        self._open: dict[str, Graph] = {}
-        self._refused: dict[str, tuple[int, ModelRefused]] = {}
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    proven: int | None = None  # a version that has passed once; it need not be proven again
+    held: int = 0  # bytes that it holds
+    refused: tuple[int, ModelRefused] | None = None  # the version that should serve, and why it does not
+
+    def refusal(self, number: int) -> ModelRefused | None:
+        """Why that version may not serve."""
+        return self.refused[1] if self.refused is not None and self.refused[0] == number else None
+
+
+class Graphs:
+    """The graphs that serve, each at what the registry calls its champion; one that fails its proof leaves the last one.
+
+    Whoever made a graph may mean harm: each is proven in a process of its own before this one opens it. `most` are open
+    at once, with `most_bytes` together; the one that was asked longest ago goes first.
+    """
+
+    def __init__(self, registry: Registry, *, most: int = MOST_OPEN, most_bytes: int = MOST_HELD) -> None:
+        self._registry, self._most, self._most_bytes = registry, most, most_bytes
+        self._open: OrderedDict[str, Graph] = OrderedDict()  # the one asked last at its end
+        self._places: dict[str, _Place] = {}
         self._champions: Mapping[str, int] = {}
         self._asked = -np.inf
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what is above; never held while a graph is proven, opened or run
+        self._proofs = threading.BoundedSemaphore(PROOFS)
 
     def graph(self, name: str) -> Graph:
-        """What answers for a model of that name.
+        """What answers for a model of that name; while a new version is opened it is the last one.
 
         Raises
         ------
         NotFound
             If no job has made one.
         NotReady
-            If it has no graph, or the graph does not give its own answers.
+            If it has no graph, the graph does not give its own answers, or it is being proven still.
         """
         with self._lock:
             number = self._champion(name)
+            place = self._places.setdefault(name, _Place())
             known = self._open.get(name)
-            if known is not None and known.version.number == number:
-                return known
-            try:
-                return self._follow(name, number)
-            except ModelRefused as refused:
-                self._refused[name] = (number, refused)
-                LOG.error("%s@%d is refused and does not serve: %s", name, number, refused)  # noqa: TRY400 - it says what is needed
-                if known is not None:
-                    return known
-                raise NotReady(f"nothing serves: {refused.what}", where=refused.where, do=refused.do) from refused
+            if known is not None:
+                self._open.move_to_end(name)
+        if known is not None and (known.version.number == number or place.refusal(number) is not None):
+            return known
+        if not place.lock.acquire(timeout=0 if known is not None else PATIENCE_S):
+            if known is None:
+                raise _being_opened(name)
+            return known
+        try:
+            return self._follow(name, number, place, known)
+        finally:
+            place.lock.release()
+
+    def warning(self, name: str) -> str | None:
+        """Why the version that should serve does not, where another one does."""
+        number, place = self._champions.get(name, 0), self._places.get(name)
+        refusal = None if place is None else place.refusal(number)
+        return None if refusal is None else f"{name}@{number} is refused and does not serve: {refusal.what}"
 
     def _champion(self, name: str) -> int:
         if time.monotonic() - self._asked > FRESH_S:
@@ -109,25 +149,79 @@ class Graphs:
             raise NotFound(f"there is no model {name!r}", where="springtide.toml, and models of jobs", do=known)
         return self._champions[name]
 
-    def _follow(self, name: str, number: int) -> Graph:
-        tried, refused = self._refused.get(name, (0, None))
-        if refused is not None and tried == number:
-            raise refused
-        version = self._registry.version(name, number)
-        if GRAPH not in version.manifest.files:
-            raise NotReady(
-                f"{version.name} has no ONNX graph",
-                where=f"model {name}",
-                do="download it, and run it where it came from",
+    def _follow(self, name: str, number: int, place: _Place, known: Graph | None) -> Graph:
+        """Open a version, or remember why it may not be."""
+        with self._lock:
+            opened = self._open.get(name)  # by whoever had the lock before
+        if opened is not None and opened.version.number == number:
+            return opened
+        refusal = place.refusal(number)
+        if refusal is None:
+            version = self._registry.version(name, number)
+            if GRAPH not in version.manifest.files:
+                raise NotReady(
+                    f"{version.name} has no ONNX graph",
+                    where=f"model {name}",
+                    do="download it, and run it where it came from",
+                )
+            try:
+                return self._keep(name, self._opened(version, place))
+            except ModelRefused as refused:
+                refusal = refused
+                place.refused = number, refused
+                LOG.error("%s", self.warning(name))  # noqa: TRY400 - it says what is needed
+            except NotReady:  # too many are being proven
+                if known is None:
+                    raise
+                return known
+        if known is not None:
+            return known
+        raise NotReady(f"nothing serves: {refusal.what}", where=refusal.where, do=refusal.do) from refusal
+
+    def _opened(self, version: Version, place: _Place) -> Graph:
+        """A version as it answers, proven before."""
+        data = self._registry.read(version, GRAPH)
+        written = self._registry.read(version, PREPROCESSING)
+        try:
+            preprocessing = parse_preprocessing(written.decode(errors="replace"), where=PREPROCESSING)
+            width = preprocessing.width()
+            if place.proven != version.number:
+                place.held = self._proven(data, self._registry.read(version, PROBE), version.name)
+                place.proven = version.number
+        except Refusal as refused:
+            raise ModelRefused(refused.what, where=f"{version.name}: {refused.where}", do=refused.do) from refused
+        session = Guarded(Session(data, where=f"{GRAPH} of {version.name}"))
+        if session.inputs[0].shape[1] != width:
+            raise ModelRefused(
+                f"the graph takes {session.inputs[0].shape[1]} numbers a row, and its preprocessing makes {width}",
+                where=version.name,
+                do="keep the version that serves; retrain",
             )
-        session = Session(self._registry.read(version, GRAPH), where=f"{GRAPH} of {version.name}")
-        probe = read_probe(self._registry.read(version, PROBE), where=f"{PROBE} of {version.name}")
-        check_answers(session.run(probe.inputs), probe, where=version.name)
-        written = self._registry.read(version, PREPROCESSING).decode()
-        graph = Graph(version, session, parse_preprocessing(written))
-        self._open[name] = graph
-        LOG.info("%s serves", version.name)
+        return Graph(version, session, preprocessing, place.held)
+
+    def _proven(self, graph: bytes, probe: bytes, where: str) -> int:
+        if not self._proofs.acquire(timeout=PATIENCE_S):
+            raise _being_opened(where)
+        try:
+            return prove(graph, probe, where=where)
+        finally:
+            self._proofs.release()
+
+    def _keep(self, name: str, graph: Graph) -> Graph:
+        """Let it serve; those that were not asked for longest are closed when there are too many."""
+        with self._lock:
+            self._open[name] = graph
+            self._open.move_to_end(name)
+            while len(self._open) > 1 and (
+                len(self._open) > self._most or sum(one.held for one in self._open.values()) > self._most_bytes
+            ):
+                self._open.popitem(last=False)
+        LOG.info("%s serves", graph.version.name)
         return graph
+
+
+def _being_opened(name: str) -> NotReady:
+    return NotReady("it is being opened", where=f"model {name}", do="ask again in a moment")
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str, kind: str, where: str) -> NDArray[Any]:

@@ -84,11 +84,13 @@ class Session:
         self.inputs = tuple(_form(node, where) for node in self._session.get_inputs())
         self.outputs = tuple(_form(node, where) for node in self._session.get_outputs())
 
-    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """All outputs for these inputs; raises `BadRows` when they do not fit the graph."""
-        self._check_feeds(feeds)
+    def run(
+        self, feeds: Mapping[str, NDArray[Any]], *, options: onnxruntime.RunOptions | None = None
+    ) -> list[NDArray[Any]]:
+        """All outputs for these inputs; raises `BadRows` when they do not fit the graph, or `options` ended the run."""
+        self.check_feeds(feeds)
         try:
-            answers: list[NDArray[Any]] = self._session.run(None, dict(feeds))
+            answers: list[NDArray[Any]] = self._session.run(None, dict(feeds), options)
         except _FAILURES as error:
             raise BadRows(
                 f"the graph cannot run on these inputs: {_first_line(error)}",
@@ -97,7 +99,8 @@ class Session:
             ) from error
         return answers
 
-    def _check_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> None:
+    def check_feeds(self, feeds: Mapping[str, NDArray[Any]]) -> None:
+        """Raise `BadRows` when these inputs do not fit the graph."""
         wanted = {form.name: form for form in self.inputs}
         if feeds.keys() != wanted.keys():
             self._refuse(f"inputs {sorted(feeds)} were given", f"send exactly {', '.join(wanted)}")

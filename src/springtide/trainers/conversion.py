@@ -15,6 +15,7 @@ from springtide.trainers.frameworks.seam import check_width
 from springtide.trainers.given import open_given
 from springtide.trainers.parity import TOLERANCE, relative_difference
 from springtide.trainers.prediction import load_given
+from springtide.trainers.proving import GRAPH, PROBE
 from springtide.trainers.running import Running
 from springtide.trainers.table import arrays_of, read_rows
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["convert"]
 
-GRAPH, PROBE = "model.onnx", "probe.npz"
 CHECKED, PROBED = 1024, 8  # rows that are compared, and kept with their answers
 
 

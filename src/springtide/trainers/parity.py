@@ -17,7 +17,8 @@ TOLERANCE = 1e-4  # the largest relative difference that passes; float32 has sev
 def relative_difference(given: NDArray[Any], expected: NDArray[Any]) -> float:
     """The largest difference, in units of the root mean square of what is expected.
 
-    Single answers are no measure: a mean of numbers of both signs passes through zero.
+    Single answers are no measure: a mean of numbers of both signs passes through zero. (For items of many numbers, as
+    forecasts are, `springtide.evaluation.parity` is stricter: in units of each item, and of two forms of one network.)
 
     Parameters
     ----------

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from springtide.sdk import Refusal
+from springtide.trainers.task import Question
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from springtide.trainers.table import Arrays
-    from springtide.trainers.task import Column, Question
+    from springtide.trainers.task import Column
 
 __all__ = ["Output", "Preprocessing", "fit", "parse_preprocessing", "plain", "read_preprocessing"]
 
 FORMAT = 1
 MOST_LEVELS = 100  # of a category; rarer ones are "other"
+MOST_TEXT = 10_000_000  # letters of what is read
 DAY_S, WEEK_DAYS, YEAR_DAYS = 86_400, 7, 365.2425
 
 Output = Literal["mean", "probabilities", "logits"]  # what the model's numbers are
@@ -118,6 +121,12 @@ class Plain:
 Part = Number | Category | Date | Plain
 _PARTS: Mapping[str, type[Part]] = {"number": Number, "category": Category, "date": Date, "plain": Plain}
 _KINDS = {part: kind for kind, part in _PARTS.items()}
+_FITS: Mapping[str, Callable[[Any], bool]] = {  # what JSON holds, by the annotation of a field
+    "str": lambda value: isinstance(value, str),
+    "bool": lambda value: isinstance(value, bool),
+    "float": lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value),
+    "tuple[str, ...]": lambda value: all(isinstance(one, str) for one in value),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,17 @@ class Preprocessing:
         """Name and kind of each column that it reads."""
         return tuple((part.name, "number" if isinstance(part, Plain) else _KINDS[type(part)]) for part in self.parts)
 
+    def width(self) -> int:
+        """How many numbers a row has for the model, told from a row of gaps.
+
+        Raises
+        ------
+        Refusal
+            If not even that can be made.
+        """
+        gaps = {"number": np.array([np.nan]), "date": np.array(["NaT"], "datetime64[us]")}
+        return len(self.matrix({name: gaps.get(kind, np.array([None])) for name, kind in self.kinds()})[0])
+
     def write(self, path: Path) -> None:
         """Write it as JSON."""
         parts = [{"kind": _KINDS[type(part)], **asdict(part)} for part in self.parts]
@@ -191,6 +211,8 @@ def read_preprocessing(path: Path) -> Preprocessing:
 
 def parse_preprocessing(text: str, *, where: str = "preprocessing.json") -> Preprocessing:
     """Read the text of what `Preprocessing.write` wrote; see `read_preprocessing`."""
+    if len(text) > MOST_TEXT:
+        raise Refusal(f"it has {len(text)} letters, more than {MOST_TEXT}", where=where, do="train from scratch")
     try:
         written = json.loads(text)
         parts = tuple(_read_part(dict(part)) for part in written["parts"])
@@ -198,7 +220,8 @@ def parse_preprocessing(text: str, *, where: str = "preprocessing.json") -> Prep
         read = Preprocessing(
             written["question"], written["target"], parts, tuple(written["classes"]), written["output"]
         )
-    except (KeyError, TypeError, ValueError) as error:
+        _check_types(read)
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise Refusal(
             f"cannot be read as preprocessing: {error!s:.200}", where=where, do="send it unchanged"
         ) from error
@@ -211,4 +234,16 @@ def _read_part(written: dict[str, Any]) -> Part:
     part = _PARTS[written.pop("kind")]
     if "levels" in written:
         written["levels"] = tuple(written["levels"])
-    return part(**written)
+    read = part(**written)
+    for field in fields(part):
+        if not _FITS[str(field.type)](getattr(read, field.name)):
+            raise ValueError(f"{field.name!r} of a {part.__name__} is {getattr(read, field.name)!r:.50}")
+    return read
+
+
+def _check_types(read: Preprocessing) -> None:
+    """What JSON cannot promise; a wrong value would else fail at the first row that is asked."""
+    if read.question not in get_args(Question) or read.output not in (None, *get_args(Output)):
+        raise ValueError(f"the question {read.question!r:.50}, and {read.output!r:.50} as output")
+    if not read.parts or not _FITS["str"](read.target) or not _FITS["tuple[str, ...]"](read.classes):
+        raise ValueError("no columns, or target and classes are no texts")

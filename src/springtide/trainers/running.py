@@ -18,11 +18,16 @@ _FATAL = 4  # ONNX Runtime's log level: what fails is raised, and need not be pr
 
 
 class Running:
-    """A graph in ONNX Runtime: one table of float32 in; of its outputs the numbers of the answer."""
+    """A graph in ONNX Runtime: one table of float32 in; of its outputs the numbers of the answer.
 
-    def __init__(self, graph: bytes, where: str) -> None:
+    `threads` are as many as there are cores when 0.
+    """
+
+    def __init__(self, graph: bytes, where: str, *, threads: int = 0) -> None:
         try:
             options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            options.enable_cpu_mem_arena = False  # it would take more than it needs
             options.log_severity_level = _FATAL
             self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the errors of ONNX Runtime have no common base

@@ -11,6 +11,7 @@ from springtide.sdk import Params, Refusal
 
 __all__ = ["Column", "Kind", "Question", "Task", "read_task"]
 
+# What a job asks for has the same words in `springtide.domain.job`, which is not there in the sandbox; a test compares them.
 Mode = Literal["train", "predict", "convert"]
 Question = Literal["regression", "binary", "multiclass"]
 Kind = Literal["number", "category", "date"]

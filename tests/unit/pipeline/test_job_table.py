@@ -11,7 +11,8 @@ import pytest
 
 from springtide.domain.errors import BadRows, TooFewRows
 from springtide.domain.job import JobParams
-from springtide.pipeline.jobs.table import Column, JobTable, cut, read_table
+from springtide.pipeline.jobs.table import JobTable, cut, read_table
+from springtide.trainers.task import Column
 
 if TYPE_CHECKING:
     from collections.abc import Callable

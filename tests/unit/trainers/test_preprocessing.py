@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from springtide.sdk import Params, Refusal
-from springtide.trainers.preprocessing import Category, Date, Number, fit, read_preprocessing
+from springtide.trainers.preprocessing import (
+    Category,
+    Date,
+    Number,
+    fit,
+    parse_preprocessing,
+    plain,
+    read_preprocessing,
+)
 from springtide.trainers.table import arrays_of, label, read_rows, read_target
 from springtide.trainers.task import Column, Task
 
@@ -166,3 +175,40 @@ def test_labels_of_one_value_in_several_types_are_one() -> None:
 
 def test_params_of_a_task_are_empty_where_none_were_sent(tmp_path: Path) -> None:
     assert dict(task(tmp_path).params) == dict(Params({}))
+
+
+def written(**keys: Any) -> str:
+    parts = [{"kind": "number", "name": "rain", "fill": 1, "mean": 0.5, "scale": 2, "gaps": True}]
+    said = {"format": 1, "question": "regression", "target": "level", "parts": parts, "classes": [], "output": "mean"}
+    return json.dumps(said | keys)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "{" + " " * 10_000_000 + "}",
+        "[]",
+        written(parts=[]),
+        written(parts=[{"kind": "number", "name": "rain", "fill": "1", "mean": 0, "scale": 1, "gaps": True}]),
+        written(parts=[{"kind": "number", "name": "rain", "fill": True, "mean": 0, "scale": 1, "gaps": True}]),
+        written(parts=[{"kind": "number", "name": "rain", "fill": float("nan"), "mean": 0, "scale": 1, "gaps": True}]),
+        written(parts=[{"kind": "category", "name": "town", "levels": [1]}]),
+        written(parts=[{"kind": "category", "name": ["town"], "levels": []}]),
+        written(parts=[{"kind": ["plain"], "name": "rain"}]),
+        written(classes=[{}]),
+        written(target=3),
+        written(question="what"),
+        written(output="what"),
+    ],
+)
+def test_preprocessing_that_somebody_made_up_is_refused_before_a_row_is_asked(text: str) -> None:
+    with pytest.raises(Refusal):
+        parse_preprocessing(text)
+
+
+def test_the_width_is_that_of_the_matrix() -> None:
+    arrays = arrays_of(table(), COLUMNS)
+    fitted = fit(arrays, COLUMNS, question="regression", target="level", classes=())
+    assert fitted.width() == fitted.matrix(arrays).shape[1]
+    assert plain(["a", "b"], question="regression", target="level", classes=()).width() == 2

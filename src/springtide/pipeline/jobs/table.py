@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from springtide.domain.errors import BadRows, TooFewRows, did_you_mean
 from springtide.sources.candles import LINE
 from springtide.sources.files.contents import read_sheets
+from springtide.trainers.task import Column
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from springtide.domain.job import JobParams, Question
+    from springtide.trainers.task import Kind
 
-__all__ = ["FEWEST", "Column", "JobTable", "Parts", "cut", "read_table"]
+__all__ = ["FEWEST", "JobTable", "Parts", "cut", "read_table"]
 
 FEWEST = 20  # rows that train, and rows that judge
 MOST_CLASSES = 100
@@ -30,15 +32,6 @@ TIMES = (
     "%Y-%m-%d",
     "%d.%m.%Y",
 )
-Kind = Literal["number", "category", "date"]
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One feature."""
-
-    name: str
-    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
