@@ -553,7 +553,9 @@ class Jobs(_Section):
     secret: Annotated[
         SecretStr | None,
         BeforeValidator(lambda value: None if value is None else _as_secret(value)),
-        Field(description="What webhooks that clients name are signed, and addresses sealed with; without it there are none."),
+        Field(
+            description="What webhooks that clients name are signed, and addresses sealed with; without it there are none."
+        ),
     ] = None
     allow_private: Annotated[bool, Field(description="Also to addresses of this machine or a private network.")] = False
 

@@ -14,7 +14,10 @@ from springtide.domain.errors import Conflict, ModelRefused
 from springtide.pipeline.jobs.judging import read_answers, read_arrays
 from springtide.pipeline.jobs.material import Material, form_of, utc
 from springtide.pipeline.jobs.publishing import LEFT_OUT, TASK, judge, publish
+from springtide.sdk import Refusal
 from springtide.trainers.formats import FORMATS, PREPROCESSING
+from springtide.trainers.proving import prove
+from springtide.trainers.structure import check_structure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -195,12 +198,17 @@ class JobSteps:
         self.files.put(f"answers/{name}.npy", file.getvalue())
 
     def _keep_graph(self, done: Done) -> None:
-        """Keep the graph, or why there is none."""
+        """Keep the graph, or why there is none; one that foreign code may have written is proven as a server would do it."""
         try:
             told = {key: done.result[key] for key in ("parity", "checked_rows", "width")} | {"onnx": "model.onnx"}
+            graph = done.file("model.onnx")
+            if self.at_hand.is_ours:
+                check_structure(graph, where="step export")
+            else:
+                prove(graph, done.file("probe.npz"), where="step export")
             for name in ("model.onnx", "probe.npz"):
                 self._keep(done, name)
-        except ModelRefused as refused:
+        except (ModelRefused, Refusal) as refused:
             told = {"onnx": None, "why": refused.what}
         self.files.put("graph.json", msgspec.json.encode(told))
 
