@@ -8,7 +8,7 @@ import numpy as np
 
 from springtide.domain import job
 from springtide.evaluation import parity as of_items
-from springtide.pipeline.jobs import steps, table
+from springtide.pipeline.jobs import material, table
 from springtide.trainers import formats, parity, proof, task
 
 
@@ -18,7 +18,7 @@ def test_a_job_may_ask_for_what_the_trainers_know_and_for_all_of_it() -> None:
 
 
 def test_every_framework_has_an_environment_and_a_format() -> None:
-    assert set(job.FRAMEWORKS) == set(formats.ENVIRONMENTS) - {"onnx"} == set(steps.FORMAT_OF)
+    assert set(job.FRAMEWORKS) == set(formats.ENVIRONMENTS) - {"onnx"} == set(material.FORMAT_OF)
 
 
 def test_a_graph_may_answer_with_as_many_numbers_as_a_table_may_have_classes() -> None:
