@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -14,23 +14,46 @@ from springtide.sources.sent.cells import their_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from springtide.settings.words import RowsSource
 
-__all__ = ["as_sent", "convert", "faults"]
+__all__ = ["as_sent", "convert", "faults", "in_reach", "text_of"]
 
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 AHEAD = timedelta(days=1)  # clocks and zones of senders differ; what is further ahead is a mistake
+# Further off no calendar of ours can go on to count, and no row is meant: years 1900 to 2199.
+FIRST_TIME, END_OF_TIMES = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 MOST_TEXT = 10_000  # bytes of one cell
 MOST_SERIES = 200  # characters of the name of a series
 SHOWN = 80  # characters of a cell that a reason repeats
 
 _NOUNS = {"number": "number", "integer": "integer", "boolean": "true or false", "time": "time"}
+_UNITS_A_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def as_sent(name: str) -> str:
     """The column in which the cells of a column stand as text, beside what was made of them."""
     return f"{name} sent"
+
+
+def text_of(name: str, dtype: pl.DataType) -> pl.Expr:
+    """The cells of a column as text; a date or time out of reach, which polars cannot write out, as its bare number."""
+    text = _reachable(pl.col(name), dtype).cast(pl.String)
+    return pl.coalesce(text, pl.col(name).to_physical().cast(pl.String)) if dtype.is_temporal() else text
+
+
+def in_reach(times: pl.Series) -> pl.Series:
+    """Times of the years 1900 to 2199; null where one is further off."""
+    return times.set(~times.is_between(FIRST_TIME, END_OF_TIMES, closed="left"), None)
+
+
+def _reachable(cells: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The same of typed cells, told by the integers that they are: nothing else takes all of them."""
+    if not isinstance(dtype, pl.Date | pl.Datetime):
+        return cells
+    day = 1 if isinstance(dtype, pl.Date) else 86_400 * _UNITS_A_SECOND[dtype.time_unit]
+    first, end = (day * (moment - EPOCH).days for moment in (FIRST_TIME, END_OF_TIMES))
+    return pl.when(cells.to_physical().is_between(first, end, closed="left")).then(cells)
 
 
 def convert(name: str, dtype: pl.DataType, source: RowsSource, *, where: str) -> pl.Expr:
@@ -60,7 +83,7 @@ def convert(name: str, dtype: pl.DataType, source: RowsSource, *, where: str) ->
         case "integer" if text or dtype.is_numeric():
             return _integers(cells.str.strip_chars() if text else cells, dtype)
         case "time" if text or dtype.is_numeric() or isinstance(dtype, pl.Date | pl.Datetime):
-            return cells
+            return _reachable(cells, dtype)
     raise BadRows(
         f"column {their_columns(source)[name]!r} holds {dtype}, not {'text' if kind == 'text' else f'a {_NOUNS[kind]}'}",
         where=where,
@@ -83,7 +106,10 @@ def faults(source: RowsSource, now: datetime) -> Iterator[pl.Expr]:
         yield pl.when(_is_empty(name)).then(pl.lit(f"no {theirs[name]}"))
     for name, their in theirs.items():
         if (noun := _NOUNS.get(_kind(name, source))) is not None:
-            yield pl.when(pl.col(name).is_null() & ~_is_empty(name)).then(_said(f"{their} is no {noun}", name))
+            of_years = f" of the years {FIRST_TIME.year} to {END_OF_TIMES.year - 1}" if noun == "time" else ""
+            yield pl.when(pl.col(name).is_null() & ~_is_empty(name)).then(
+                _said(f"{their} is no {noun}{of_years}", name)
+            )
         else:
             long = pl.col(name).str.len_bytes() > MOST_TEXT
             yield pl.when(long).then(pl.lit(f"{their} is longer than {MOST_TEXT:,} bytes"))
