@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import random
-from datetime import UTC, date, datetime
+import threading
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import psutil
 import pytest
 
 from springtide.domain.errors import BadRows, SpringtideError, TooLarge
@@ -280,6 +282,43 @@ def test_no_error_is_other_than_one_that_a_person_can_fix(random_bytes: list[byt
         for form in ("csv", "json", "parquet"):
             with pytest.raises(SpringtideError):
                 read(data, form=form)
+
+
+BOMBS = {
+    "one text that is kept once and repeated": (["x" * 10_000] * 20_000, "snappy"),
+    "many texts that pack well": ([f"{at:010}" + "x" * 9_990 for at in range(8_000)], "zstd"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_small_file_that_unpacks_to_a_large_one_is_refused_before_it_is_unpacked(name: str) -> None:
+    notes, compression = BOMBS[name]
+    days = pl.datetime_range(FIRST, FIRST + timedelta(hours=len(notes) - 1), "1h", eager=True) - timedelta(days=3000)
+    buffer = io.BytesIO()
+    pl.DataFrame({"day": days, "y": 1.0, "n": 1, "note": notes}).write_parquet(buffer, compression=compression)  # type: ignore[arg-type] # a str
+    data, process = buffer.getvalue(), psutil.Process()
+    assert len(data) < 300_000
+    before, most, over = process.memory_info().rss, 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not over.wait(0.002):
+            most = max(most, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with pytest.raises(TooLarge, match="unpacks to more than 67,108,864 bytes"):
+        read(data, COUNTS.model_copy(update={"max_body": 1_000_000}), form="parquet")
+    over.set()
+    watcher.join()
+    assert most - before < 60 << 20
+
+
+def test_what_a_larger_body_may_unpack_to_is_larger() -> None:
+    data = parquet(pl.DataFrame({"day": [date(2024, 1, 1)] * 8_000, "y": 1.0, "n": 1, "note": "x" * 9_000}))
+    assert read(data, COUNTS, form="parquet").count == 8_000
+    with pytest.raises(TooLarge):
+        read(data, COUNTS.model_copy(update={"max_body": 1_000_000}), form="parquet")
 
 
 def test_a_parquet_file_with_a_few_changed_bytes_is_read_or_refused_and_breaks_nothing() -> None:

@@ -72,7 +72,7 @@ def read_sent(data: bytes, source: RowsSource, *, form: Form, region: str, now: 
         What makes a whole batch useless: bytes that cannot be read, a column that is missing, not known or of another
         type, or more faulty rows than `source.tolerance` allows.
     TooLarge
-        More rows than a batch may have.
+        More rows than a batch may have, or more bytes when unpacked.
     """
     try:
         return _read(data, source, form=form, region=region, now=now, where=where)
@@ -89,7 +89,7 @@ def _read(data: bytes, source: RowsSource, *, form: Form, region: str, now: date
     names = [name for name in cells.columns if name != ROW]
     typed = cells.select(
         ROW,
-        *(convert(name, cells.schema[name], source, where=where) for name in names),
+        *(convert(name, cells.schema[name], source) for name in names),
         *(text_of(name, cells.schema[name]).alias(as_sent(name)) for name in names),
     )
     times = (TIME, *(name for name, kind in source.values.items() if kind == "time"))

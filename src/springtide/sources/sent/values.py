@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from springtide.domain.errors import BadRows
 from springtide.domain.rows import SERIES, TIME
 from springtide.domain.units import MONDAY, format_span
-from springtide.sources.sent.cells import their_columns
+from springtide.sources.sent.cells import kind_of, their_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,39 +55,22 @@ def _reachable(cells: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return pl.when(cells.to_physical().is_between(first, end, closed="left")).then(cells)
 
 
-def convert(name: str, dtype: pl.DataType, source: RowsSource, *, where: str) -> pl.Expr:
-    """A column of cells as what it holds; null where a cell is no such thing. Times are read elsewhere.
-
-    Raises
-    ------
-    BadRows
-        If no cell of that type can be such a thing.
-    """
-    kind, cells = _kind(name, source), pl.col(name)
+def convert(name: str, dtype: pl.DataType, source: RowsSource) -> pl.Expr:
+    """A column of cells as what it holds; null where a cell is no such thing. Texts are read as times elsewhere."""
+    kind, cells = kind_of(name, source), pl.col(name)
     if isinstance(dtype, pl.Categorical | pl.Enum | pl.Null):
         cells, dtype = cells.cast(pl.String), pl.String()
-    text = dtype == pl.String()
+    bare = cells.str.strip_chars() if dtype == pl.String() else cells
     match kind:
-        case "text" if text:
-            return cells
-        case "boolean" if text:
+        case "boolean" if dtype == pl.String():
             spelled = {"true": True, "1": True, "false": False, "0": False}
-            lower = cells.str.strip_chars().str.to_lowercase()
-            return lower.replace_strict(spelled, default=None, return_dtype=pl.Boolean)
-        case "boolean" if dtype == pl.Boolean():
-            return cells
-        case "number" if text or dtype.is_numeric():
-            numbers = (cells.str.strip_chars() if text else cells).cast(pl.Float64, strict=False)
+            return bare.str.to_lowercase().replace_strict(spelled, default=None, return_dtype=pl.Boolean)
+        case "number":
+            numbers = bare.cast(pl.Float64, strict=False)
             return pl.when(numbers.is_finite()).then(numbers)
-        case "integer" if text or dtype.is_numeric():
-            return _integers(cells.str.strip_chars() if text else cells, dtype)
-        case "time" if text or dtype.is_numeric() or isinstance(dtype, pl.Date | pl.Datetime):
-            return _reachable(cells, dtype)
-    raise BadRows(
-        f"column {their_columns(source)[name]!r} holds {dtype}, not {'text' if kind == 'text' else f'a {_NOUNS[kind]}'}",
-        where=where,
-        do=f"send it as {kind}",
-    )
+        case "integer":
+            return _integers(bare, dtype)
+    return _reachable(cells, dtype)
 
 
 def _integers(cells: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -105,7 +87,7 @@ def faults(source: RowsSource, now: datetime) -> Iterator[pl.Expr]:
     for name in (TIME, *source.key, *([SERIES] if source.named_series else [])):
         yield pl.when(_is_empty(name)).then(pl.lit(f"no {theirs[name]}"))
     for name, their in theirs.items():
-        if (noun := _NOUNS.get(_kind(name, source))) is not None:
+        if (noun := _NOUNS.get(kind_of(name, source))) is not None:
             of_years = f" of the years {FIRST_TIME.year} to {END_OF_TIMES.year - 1}" if noun == "time" else ""
             yield pl.when(pl.col(name).is_null() & ~_is_empty(name)).then(
                 _said(f"{their} is no {noun}{of_years}", name)
@@ -125,12 +107,9 @@ def faults(source: RowsSource, now: datetime) -> Iterator[pl.Expr]:
         yield pl.when(pl.all_horizontal(_is_empty(name) for name in values)).then(pl.lit("no value in any column"))
 
 
-def _kind(name: str, source: RowsSource) -> str:
-    return {SERIES: "text", TIME: "time"}.get(name) or source.values[name]
-
-
 def _is_empty(name: str) -> pl.Expr:
-    return pl.col(as_sent(name)).str.strip_chars().fill_null("") == ""
+    """Whether a cell says nothing; a copy of every text without its blanks would be as large as all of them."""
+    return ~pl.col(as_sent(name)).str.contains(r"\S").fill_null(value=False)
 
 
 def _said(words: str, name: str) -> pl.Expr:
