@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from springtide.domain.errors import Conflict, SpringtideError
+from springtide.domain.errors import Conflict, NotReady, SpringtideError, StoreFailed
 from springtide.domain.regions import Receipt, RejectedRow
 from springtide.domain.rows import TIME
 from springtide.lake.table import Parcel
@@ -28,6 +28,7 @@ __all__ = ["Delivery", "Intake", "catch_up", "check_same"]
 
 MOST_BATCHES, MOST_ROWS = 500, 1_000_000  # of one commit
 COMPACT_EVERY = 100  # versions: a table in many small files is slow to read
+PASSING = (NotReady, StoreFailed)  # what fails for these reasons fails for all, and may come again
 SHOWN = 20  # rejected rows that a receipt repeats
 
 LOG = logging.getLogger(__name__)
@@ -48,7 +49,12 @@ class Delivery:
     rows: pl.DataFrame
     rejected: tuple[RejectedRow, ...]
     keep_rejected: int
+    facts: Mapping[str, Any] = field(init=False)  # what the commit says of it: all that its receipt needs
     stored: Future[Receipt] = field(default_factory=Future)
+
+    def __post_init__(self) -> None:
+        """Work out the facts now: what cannot be said of a batch must not fail the commit of others."""
+        object.__setattr__(self, "facts", self._facts())
 
     @property
     def name(self) -> tuple[str, str]:
@@ -60,6 +66,21 @@ class Delivery:
         if self.region != other.region:
             return False  # no key is of two regions
         return self.batch == other.batch or not self.rows.join(other.rows, on=self.key, how="semi").is_empty()
+
+    def _facts(self) -> dict[str, Any]:
+        first, last = self.rows[TIME].min(), self.rows[TIME].max()
+        assert isinstance(first, datetime)  # tells the type checker that a delivery has rows
+        assert isinstance(last, datetime)
+        return {
+            "region": self.region,
+            "batch": self.batch,
+            "sha256": self.sha256,
+            "at": self.at.isoformat(),
+            "rows": self.count,
+            "rejected": len(self.rejected),
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+        }
 
 
 class Intake:
@@ -98,10 +119,18 @@ class Intake:
             group = _take_group(self._waiting[name])
         if not group:
             return
+        self._store_group(name, group)
+
+    def _store_group(self, name: str, group: Sequence[Delivery]) -> None:
+        """Store batches in one commit; where that fails for good, each in its own, so that only the guilty ones fail."""
         try:
             table = self._lake.open(name, key=group[0].key, step_s=group[0].step_s)
             written, outcomes = _store(group, table, self._registry)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the receipt is told
+            if len(group) > 1 and not isinstance(error, PASSING):
+                for delivery in group:
+                    self._store_group(name, [delivery])
+                return
             for delivery in group:
                 delivery.stored.set_exception(error)
             return
@@ -160,7 +189,7 @@ def _store(
         reasons = [row for one in new for row in one.rejected]
         if reasons:  # before the commit, which only counts them
             registry.reject_rows(table.name, reasons, keep=group[0].keep_rejected)
-        return [Parcel(one.rows, _facts(one)) for one in new]
+        return [Parcel(one.rows, one.facts) for one in new]
 
     written = table.write_parcels(choose)
     fresh = {} if written is None else {(one.region, one.batch): one for one in _receipts(table.name, written)}
@@ -193,23 +222,6 @@ def check_same(receipt: Receipt, sha256: str) -> Receipt | Conflict:
         where=f"table {receipt.table}, region {receipt.region}",
         do="send corrections as a batch of their own: rows with a known key replace the known ones",
     )
-
-
-def _facts(sent: Delivery) -> dict[str, Any]:
-    """What the commit says of a batch: all that its receipt needs."""
-    first, last = sent.rows[TIME].min(), sent.rows[TIME].max()
-    assert isinstance(first, datetime)  # tells the type checker that a delivery has rows
-    assert isinstance(last, datetime)
-    return {
-        "region": sent.region,
-        "batch": sent.batch,
-        "sha256": sent.sha256,
-        "at": sent.at.isoformat(),
-        "rows": sent.count,
-        "rejected": len(sent.rejected),
-        "first": first.isoformat(),
-        "last": last.isoformat(),
-    }
 
 
 def _receipts(table: str, parcels: Parcels) -> Iterator[Receipt]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,14 @@ from tests.regions_world import NOW, Batch, invented, make_home, table_as_sent, 
 
 from springtide.app import intake
 from springtide.app.home import Home, open_home
+from springtide.app.intake import Delivery
 from springtide.app.regions import accept, hand_in, region_facts, rejected_rows
 from springtide.domain.errors import BadRows, Conflict, NotFound, NotReady, SettingsError, TooLarge
 from springtide.lake.table import Table
 from springtide.registry.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from springtide.domain.regions import Receipt
@@ -149,6 +153,7 @@ def test_of_each_region_only_the_newest_rejected_rows_are_kept(home: Home) -> No
         ({"region": "a/b"}, SettingsError, "no / and no space"),
         ({"batch": "a\nb"}, SettingsError, "not a name of a batch"),
         ({"batch": ""}, SettingsError, "not a name of a batch"),
+        ({"data": HEADER + b"0000-01-01,1,1\n"}, BadRows, "of the years 1900 to 2199"),
         ({"data": b"x" * 5001}, TooLarge, "larger than 5,000 bytes"),
     ],
 )
@@ -181,6 +186,49 @@ def test_corrections_that_wait_together_are_made_in_the_order_in_which_they_came
     ]
     assert sorted(one.result().version for one in waiting) == list(range(12))
     assert table_as_sent(home)["confirmed"].to_list() == [11]
+
+
+@contextmanager
+def holding(home: Home) -> Iterator[None]:
+    """Let nothing be stored, so that what arrives meanwhile waits together."""
+    send(home, HEADER + day(1, 5), "zero")
+    over = threading.Event()
+    home.intake._threads["covid"].submit(over.wait)  # the thread that commits is held up
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def test_a_batch_that_no_commit_can_hold_fails_alone(home: Home) -> None:
+    with holding(home):
+        rows, names = table_rows(home), ("one", "guilty", "two")
+        waiting = [home.intake.put(delivery(name, rows, guilty=name == "guilty")) for name in names]
+    assert [type(one.exception(60)) for one in waiting] == [type(None), BadRows, type(None)]
+    assert facts(home)["batches"] == 3
+
+
+def table_rows(home: Home) -> pl.DataFrame:
+    return home.lake.table("covid").scan().collect().head(1)
+
+
+def delivery(batch: str, rows: pl.DataFrame, *, guilty: bool) -> Delivery:
+    """A batch of one row of its own; a guilty one has a column that the table has not."""
+    day = {"one": 10, "guilty": 11, "two": 12}[batch]
+    rows = rows.with_columns(pl.lit(datetime(2020, 3, day, tzinfo=UTC)).dt.cast_time_unit("us").alias("ds"))
+    return Delivery(
+        table="covid",
+        key=("unique_id", "ds"),
+        step_s=86_400,
+        region="region 00",
+        batch=batch,
+        sha256="0" * 64,
+        at=NOW,
+        count=1,
+        rows=rows.with_columns(pl.lit(1).alias("odd")) if guilty else rows,
+        rejected=(),
+        keep_rejected=5,
+    )
 
 
 def test_two_processes_that_take_the_same_batches_count_each_once(home: Home) -> None:
