@@ -39,6 +39,9 @@ def find(
             BATCHES.c.lake_table == table,
             BATCHES.c.lake_id == lake_id,
             tuple_(BATCHES.c.region, BATCHES.c.batch).in_(some),
+            # SQLite takes no index for pairs: without these it would read all batches of the table.
+            BATCHES.c.region.in_({region for region, _ in some}),
+            BATCHES.c.batch.in_({batch for _, batch in some}),
         )
         found.update({(row.region, row.batch): _receipt(row) for row in connection.execute(rows)})
     return found
