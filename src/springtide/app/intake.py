@@ -50,22 +50,18 @@ class Delivery:
     rejected: tuple[RejectedRow, ...]
     keep_rejected: int
     facts: Mapping[str, Any] = field(init=False)  # what the commit says of it: all that its receipt needs
+    keys: pl.Series = field(init=False, repr=False)  # a hash of each row's key
     stored: Future[Receipt] = field(default_factory=Future)
 
     def __post_init__(self) -> None:
         """Work out the facts now: what cannot be said of a batch must not fail the commit of others."""
         object.__setattr__(self, "facts", self._facts())
+        object.__setattr__(self, "keys", self.rows.select(self.key).hash_rows())
 
     @property
     def name(self) -> tuple[str, str]:
         """By which it is known within its table."""
         return self.region, self.batch
-
-    def meets(self, other: Delivery) -> bool:
-        """Whether the two must go into different commits: they are one batch, or hold a row of one key."""
-        if self.region != other.region:
-            return False  # no key is of two regions
-        return self.batch == other.batch or not self.rows.join(other.rows, on=self.key, how="semi").is_empty()
 
     def _facts(self) -> dict[str, Any]:
         first, last = self.rows[TIME].min(), self.rows[TIME].max()
@@ -116,10 +112,10 @@ class Intake:
     def _store_next(self, name: str) -> None:
         """Store what waits; there is a call for every batch, and one that others were stored with finds less or nothing."""
         with self._lock:
-            group = _take_group(self._waiting[name])
-        if not group:
-            return
-        self._store_group(name, group)
+            waiting = self._waiting[name]
+        group = _take_group(waiting)  # only this thread takes from them
+        if group:
+            self._store_group(name, group)
 
     def _store_group(self, name: str, group: Sequence[Delivery]) -> None:
         """Store batches in one commit; where that fails for good, each in its own, so that only the guilty ones fail."""
@@ -155,17 +151,21 @@ def catch_up(registry: Registry, table: Table, lake_id: str, version: int) -> No
 
 
 def _take_group(waiting: deque[Delivery]) -> list[Delivery]:
-    """As many of the first as can be stored in one commit."""
+    """As many of the first as can be stored in one commit: no batch twice, and no two rows of one key."""
     group: list[Delivery] = []
+    names: set[tuple[str, str]] = set()
+    keys: set[int] = set()
     rows = 0
     while waiting and len(group) < MOST_BATCHES:
         following = waiting[0]
         rows += following.rows.height
-        if group and (rows > MOST_ROWS or any(following.meets(other) for other in group)):
+        if group and (rows > MOST_ROWS or following.name in names or not keys.isdisjoint(following.keys.to_list())):
             break
         waiting.popleft()
         if following.stored.set_running_or_notify_cancel():
             group.append(following)
+            names.add(following.name)
+            keys.update(following.keys.to_list())
     return group
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -198,6 +199,42 @@ def holding(home: Home) -> Iterator[None]:
         yield
     finally:
         over.set()
+
+
+def test_many_batches_of_one_region_that_wait_are_one_commit_soon(home: Home) -> None:
+    with holding(home):
+        days = [Batch("region 00", str(at), some) for at, some in enumerate(invented(1, 501).iter_slices(1))][1:]
+        waiting = [
+            hand_in(
+                home,
+                "covid",
+                region=one.region,
+                batch=one.name,
+                data=one.rows.drop("region").write_csv().encode(),
+                form="csv",
+                now=datetime(2022, 1, 1, tzinfo=UTC),
+            )
+            for one in days
+        ]
+        began = time.process_time()
+    assert {one.result().version for one in waiting} == {1}
+    assert time.process_time() - began < 5
+
+
+def test_batches_that_hold_one_key_or_have_one_name_go_into_different_commits(home: Home) -> None:
+    with holding(home):
+        sent = (
+            ("one", day(2, 1) + day(3, 1)),
+            ("two", day(4, 1)),
+            ("three", day(5, 1) + day(3, 2)),
+            ("three", day(6, 1)),
+        )
+        waiting = [
+            hand_in(home, "covid", region="region 00", batch=name, data=HEADER + rows, form="csv", now=NOW)
+            for name, rows in sent
+        ]
+    assert [one.result().version for one in waiting[:3]] == [1, 1, 2]
+    assert isinstance(waiting[3].exception(), Conflict)
 
 
 def test_a_batch_that_no_commit_can_hold_fails_alone(home: Home) -> None:
