@@ -58,6 +58,8 @@ def accept(
         A batch of that name has been taken, with other content.
     TooLarge
         More bytes or rows than a batch may have.
+    NotReady
+        Too much waits to be stored, or the database is away: the batch may come again later.
     """
     return hand_in(home, table, region=region, batch=batch, data=data, form=form, now=now).result()
 
@@ -72,6 +74,8 @@ def hand_in(
     where = f"table {table}, region {region}, batch {name}"
     if len(data) > source.max_body:
         raise too_large(source, table)
+    if (waiting := home.intake.join(table, region, name, digest, now)) is not None:
+        return waiting
     try:
         sent = read_sent(data, source, form=form, region=region, now=now, where=where)
     except (BadRows, TooLarge) as error:

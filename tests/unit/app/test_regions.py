@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -235,6 +236,42 @@ def test_batches_that_hold_one_key_or_have_one_name_go_into_different_commits(ho
         ]
     assert [one.result().version for one in waiting[:3]] == [1, 1, 2]
     assert isinstance(waiting[3].exception(), Conflict)
+
+
+def test_a_batch_that_is_sent_again_while_it_waits_waits_once_and_every_sender_is_told(home: Home) -> None:
+    def again(minutes: int) -> Future[Receipt]:
+        at = NOW + timedelta(minutes=minutes)
+        return hand_in(home, "covid", region="region 00", batch="one", data=HEADER + day(2, 5), form="csv", now=at)
+
+    with holding(home):
+        senders = [again(minutes) for minutes in range(5)]
+        assert len(home.intake._waiting["covid"]) == 1  # what is held in memory
+        senders[0].cancel()  # who has gone takes nothing back
+    assert [sender.result().repeated for sender in senders[1:]] == [True] * 4
+    assert {sender.result().version for sender in senders[1:]} == {1}
+    known = facts(home)
+    assert (known["batches"], known["repeated"], known["arrived"]) == (2, 4, NOW + timedelta(minutes=4))
+
+
+def test_what_there_is_no_room_for_may_come_again_later(home: Home) -> None:
+    send(home, HEADER + day(1, 5), "zero")
+    size = delivery("one", table_rows(home), guilty=False).size
+    home = replace(home, intake=intake.Intake(home.lake, home.registry, most_bytes=2 * size))
+
+    def hand(number: int) -> Future[Receipt]:
+        data = HEADER + day(number, 5)
+        return hand_in(home, "covid", region="region 00", batch=str(number), data=data, form="csv", now=NOW)
+
+    hand(1).result()
+    with holding(home):
+        waiting = [hand(2), hand(3)]
+        with pytest.raises(NotReady, match="too many batches wait") as refused:
+            hand(4)
+        waiting.append(hand(3))  # takes no room
+    assert (refused.value.status, refused.value.do) == (503, "send the batch again later")
+    assert [one.result().new for one in waiting] == [1, 1, 1]
+    assert hand(4).result().new == 1
+    home.intake.close()
 
 
 def test_a_batch_that_no_commit_can_hold_fails_alone(home: Home) -> None:
