@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.app.intake import Delivery, catch_up, check_same
 from springtide.domain.errors import BadRows, NotFound, SpringtideError, TooLarge, did_you_mean
-from springtide.domain.regions import Receipt, RegionFacts, RejectedRow, check_batch, check_region
+from springtide.domain.regions import Receipt, RegionFacts, RejectedRow, check_batch, check_region, name_of_content
 from springtide.domain.rows import KEY
 from springtide.domain.units import format_span
 from springtide.pipeline.triggers.regions import count_reports
@@ -70,7 +70,7 @@ def hand_in(
     """Read and check one batch, as `accept` does, and let it be stored with those that arrive at the same time."""
     source = taking(home, table, region)
     digest = sha256(data).hexdigest()
-    name = check_batch(f"sha256:{digest}" if batch is None else batch)
+    name = check_batch(name_of_content(data) if batch is None else batch)
     where = f"table {table}, region {region}, batch {name}"
     if len(data) > source.max_body:
         raise too_large(source, table)
