@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from springtide.lake.tables import Lake
     from springtide.registry.registry import Registry
 
-__all__ = ["Delivery", "Intake", "catch_up", "check_same"]
+__all__ = ["Delivery", "Intake", "catch_up", "check_same", "count_conflict"]
 
 MOST_BATCHES, MOST_ROWS = 500, 1_000_000  # of one commit
 MOST_BYTES = 256 << 20  # that wait to be stored
@@ -284,7 +284,18 @@ def _store(
     registry.enter_batches(
         table.name, str(lake_id if written is None else written.lake_id), list(fresh.values()), again=again
     )
+    for one, outcome in zip(waiting, outcomes, strict=True):
+        if isinstance(outcome, Conflict):
+            for _, at in one.senders:
+                count_conflict(registry, table.name, one.delivery.name, outcome, at, keep=one.delivery.keep_rejected)
     return written, outcomes
+
+
+def count_conflict(
+    registry: Registry, table: str, name: tuple[str, str], conflict: Conflict, at: datetime, *, keep: int
+) -> None:
+    """Count a batch that was refused because its name has been taken: it has come, if in vain."""
+    registry.refuse_batch(table, RejectedRow(*name, None, at, conflict.what), keep=keep)
 
 
 def _outcome(

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.intake import Delivery, catch_up, check_same
+from springtide.app.intake import Delivery, catch_up, check_same, count_conflict
 from springtide.domain.errors import BadRows, NotFound, SpringtideError, TooLarge, did_you_mean
 from springtide.domain.regions import Receipt, RegionFacts, RejectedRow, check_batch, check_region, name_of_content
 from springtide.domain.rows import KEY
@@ -149,6 +149,7 @@ def _refuse(
             if isinstance(outcome, Receipt):
                 answer.set_result(outcome)
             else:
+                count_conflict(home.registry, table, name, outcome, now, keep=source.keep_rejected)
                 answer.set_exception(outcome)
             return answer
     reason = re.sub(r"[\x00-\x1f\x7f]", " ", error.what)[:MOST_REASON]  # it may repeat what was sent

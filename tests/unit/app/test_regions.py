@@ -87,6 +87,21 @@ def test_the_same_name_with_other_content_is_refused_and_changes_nothing(home: H
     assert send(home, HEADER + day(1, 6), "one", region="region 01").new == 1  # names are the regions' own
 
 
+def test_a_batch_whose_name_was_taken_with_other_content_has_come_and_was_refused(home: Home) -> None:
+    send(home, HEADER + day(1, 5) + b"2020-03-02,many,0\n", "one")
+    for minutes, data in ((1, HEADER + day(1, 6)), (2, HEADER + b"x,1,1\n")):
+        with pytest.raises(Conflict):
+            send(home, data, "one", now=NOW + timedelta(minutes=minutes))
+    known = facts(home)
+    assert (known["batches"], known["repeated"], known["refused"]) == (1, 0, 2)
+    assert known["arrived"] == NOW + timedelta(minutes=2)
+    kept = [(row.row, row.reason) for row in rejected_rows(home, "covid")]
+    assert kept == [
+        (None, "batch 'one' was taken with other content on 2020-06-01 00:00 UTC"),
+        (2, "confirmed is no integer: many"),
+    ]
+
+
 def test_late_rows_are_new_and_known_ones_are_corrected_or_unchanged(home: Home) -> None:
     send(home, HEADER + day(3, 5) + day(4, 7), "one")
     assert counted(send(home, HEADER + day(1, 1) + day(3, 5) + day(4, 8), "two")) == (1, 1, 1, 0)
