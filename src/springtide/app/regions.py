@@ -13,7 +13,6 @@ from springtide.domain.errors import BadRows, NotFound, SpringtideError, TooLarg
 from springtide.domain.regions import Receipt, RegionFacts, RejectedRow, check_batch, check_region, name_of_content
 from springtide.domain.rows import KEY
 from springtide.domain.units import format_span
-from springtide.pipeline.triggers.regions import count_reports
 from springtide.settings.words import RowsSource
 from springtide.sources.sent.batch import read_sent
 
@@ -164,14 +163,16 @@ def region_facts(home: Home, table: str) -> dict[str, Any]:
     reports = None
     if table in home.lake.names():
         stored = home.lake.table(table)
-        catch_up(home.registry, stored, *stored.identity())
+        identity = stored.identity()
+        catch_up(home.registry, stored, *identity)
         if source.period is not None:
-            reports = count_reports(stored, source.period, source.full)
+            reports = home.reports.of(stored, identity, source.period, source.full)
     known = {one.region: one for one in home.registry.regions(table)}
     names = dict.fromkeys((*source.regions, *known))
+    newest = {} if reports is None else reports.newest()
     facts = [asdict(known.get(name, RegionFacts(name))) for name in names]
     for one in facts:
-        one["reported"] = None if reports is None else reports.newest(one["region"])
+        one["reported"] = newest.get(one["region"])
     return {
         "table": table,
         "expected": len(source.regions),
