@@ -52,21 +52,19 @@ class Delivery:
     keep_rejected: int
     facts: Mapping[str, Any] = field(init=False)  # what the commit says of it: all that its receipt needs
     keys: pl.Series = field(init=False, repr=False)  # a hash of each row's key
+    size: int = field(init=False)  # bytes that it holds while it waits
 
     def __post_init__(self) -> None:
         """Work out the facts now: what cannot be said of a batch must not fail the commit of others."""
+        keys = self.rows.select(self.key).hash_rows()
         object.__setattr__(self, "facts", self._facts())
-        object.__setattr__(self, "keys", self.rows.select(self.key).hash_rows())
+        object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "size", int(self.rows.estimated_size() + keys.estimated_size()))
 
     @property
     def name(self) -> tuple[str, str]:
         """By which it is known within its table."""
         return self.region, self.batch
-
-    @property
-    def size(self) -> int:
-        """Bytes that it holds while it waits."""
-        return int(self.rows.estimated_size() + self.keys.estimated_size())
 
     def _facts(self) -> dict[str, Any]:
         first, last = self.rows[TIME].min(), self.rows[TIME].max()
