@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import psutil
 import pytest
+from tests.killing import Workers
 from tests.regions_world import (
     Batch,
     counts,
@@ -210,3 +214,77 @@ def test_85_regions_that_send_some_batches_twice_and_some_late_leave_the_table_o
     assert (known["expected"], len(known["regions"])) == (85, 85)
     assert {one["rows"] for one in known["regions"]} == {102}
     assert known["complete"] == "2020-04-20T00:00:00Z"  # the last week of the file ends on a Saturday
+
+
+LEARNING = """\
+[home]
+store = "./var"
+database = "sqlite:///var/springtide.db"
+
+[serve]
+port = 0
+
+[sources.loads]
+kind = "rows"
+values = { y = "number" }
+timeframe = "1h"
+regions = ["omsk", "tver"]
+period = "7d"
+full = 168
+
+[models.loads]
+task = "forecast"
+table = "loads"
+window = 24
+horizon = 4
+budget = "60s"
+max_steps = 20
+validation = "5d"
+[models.loads.retrain]
+regions = true
+[models.loads.gate]
+judge = "10d"
+baselines = ["last-value"]
+first = "always"
+"""
+FIRST_MONDAY, WEEKS = datetime(2024, 1, 1, tzinfo=UTC), 9
+
+
+def hours_of(week: int) -> bytes:
+    """A week of hourly rows, as CSV."""
+    hours = range(168 * week, 168 * (week + 1))
+    rows = (f"{FIRST_MONDAY + timedelta(hours=hour)},{100 + 10 * math.sin(hour / 12):.3f}" for hour in hours)
+    return "\n".join(["ds,y", *rows]).encode()
+
+
+def test_the_report_of_the_last_region_starts_a_run_that_learns_from_what_all_have_sent(tmp_path: Path) -> None:
+    config = tmp_path / "springtide.toml"
+    config.write_text(LEARNING, encoding="utf-8")
+    with serving(config) as (url, _), httpx.Client(base_url=url, timeout=60) as client, Workers(tmp_path, count=1):
+
+        def report(region: str, week: int) -> None:
+            asked = {"region": region, "batch": f"week {week}"}
+            answer = client.post("/v1/tables/loads/rows", params=asked, content=hours_of(week), headers=CSV)
+            assert (answer.status_code, answer.json().get("new")) == (200, 168), answer.text
+
+        def runs() -> list[dict[str, Any]]:
+            return list(client.get("/v1/runs", params={"model": "loads"}).json())
+
+        for week in range(WEEKS):
+            report("omsk", week)
+        time.sleep(8)  # the scheduler looks every five seconds
+        assert runs() == []
+        assert client.get("/v1/tables/loads/regions").json()["waiting_for"] == ["tver"]
+        report("tver", WEEKS - 1)
+        deadline = time.monotonic() + 200
+        while not (found := runs()) or found[0]["state"] not in ("succeeded", "failed", "cancelled"):
+            assert time.monotonic() < deadline, found
+            time.sleep(0.2)
+        [run] = found
+    assert (run["state"], run["failure"]) == ("succeeded", None)
+    said = "all 2 regions have reported for the period from 2024-02-26 00:00 UTC"
+    assert run["reasons"] == [said]
+    home = open_home(read_settings(config, environ={}))
+    version = home.registry.version("loads", run["version"])
+    assert (version.verdict.promote, home.registry.champion("loads").number) == (True, version.number)
+    assert version.manifest.snapshot.rows == (WEEKS + 1) * 168

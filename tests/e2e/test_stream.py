@@ -14,6 +14,7 @@ from tests.brokers import broker
 from tests.unit.cli.world import COMMAND, csv, environment, refused, springtide
 
 from springtide.app.notifying import announce
+from springtide.app.regions import accept
 from springtide.domain.clock import utc_now
 from springtide.domain.notice import Notice
 from springtide.streams.broker import open_broker
@@ -87,6 +88,9 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
             table = home.lake.table("candles")
             wait_until(lambda: table.scan().collect().height == 6000, log)
             assert list((folder / "var" / "streams").rglob("*.csv")) == []
+            small = (folder / "small.csv").read_bytes()
+            again = accept(home, "candles", region="kostroma", batch=None, data=small, form="csv", now=utc_now())
+            assert again.repeated  # also a file without a name counts once, whichever way it comes
             wait_until(lambda: not [one for one in (folder / "var" / "streams").rglob("*") if one.is_file()], log)
         finally:
             consumer.send_signal(signal.SIGTERM)

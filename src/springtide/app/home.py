@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from springtide.app.intake import Intake
 from springtide.domain.errors import NotFound, SettingsError, StoreFailed, did_you_mean
 from springtide.lake.tables import Lake
+from springtide.pipeline.triggers.reports import ReportCounts
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database
 from springtide.registry.identity import name_of
@@ -44,6 +45,7 @@ class Home:
     run_files: RunFiles
     codecs: Mapping[str, Codec]
     intake: Intake
+    reports: ReportCounts
 
     def model(self, name: str) -> Model:
         """The settings of a model."""
@@ -106,6 +108,7 @@ def open_home(settings: Settings) -> Home:
         run_files=RunFiles(f"{store}/runs", options),
         codecs={"forecast": ForecastCodec()},
         intake=Intake(lake, registry),
+        reports=ReportCounts(),
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from springtide.domain.errors import Conflict, SpringtideError
+from springtide.domain.errors import Conflict, NotReady, SpringtideError, StoreFailed
 from springtide.domain.regions import Receipt, RejectedRow
 from springtide.domain.rows import TIME
 from springtide.lake.table import Parcel
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from springtide.lake.tables import Lake
     from springtide.registry.registry import Registry
 
-__all__ = ["Delivery", "Intake", "catch_up", "check_same"]
+__all__ = ["Delivery", "Intake", "catch_up", "check_same", "count_conflict"]
 
 MOST_BATCHES, MOST_ROWS = 500, 1_000_000  # of one commit
+MOST_BYTES = 256 << 20  # that wait to be stored
 COMPACT_EVERY = 100  # versions: a table in many small files is slow to read
+PASSING = (NotReady, StoreFailed)  # what fails for these reasons fails for all, and may come again
 SHOWN = 20  # rejected rows that a receipt repeats
 
 LOG = logging.getLogger(__name__)
@@ -48,42 +50,123 @@ class Delivery:
     rows: pl.DataFrame
     rejected: tuple[RejectedRow, ...]
     keep_rejected: int
-    stored: Future[Receipt] = field(default_factory=Future)
+    facts: Mapping[str, Any] = field(init=False)  # what the commit says of it: all that its receipt needs
+    keys: pl.Series = field(init=False, repr=False)  # a hash of each row's key
+    size: int = field(init=False)  # bytes that it holds while it waits
+
+    def __post_init__(self) -> None:
+        """Work out the facts now: what cannot be said of a batch must not fail the commit of others."""
+        keys = self.rows.select(self.key).hash_rows()
+        object.__setattr__(self, "facts", self._facts())
+        object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "size", int(self.rows.estimated_size() + keys.estimated_size()))
 
     @property
     def name(self) -> tuple[str, str]:
         """By which it is known within its table."""
         return self.region, self.batch
 
-    def meets(self, other: Delivery) -> bool:
-        """Whether the two must go into different commits: they are one batch, or hold a row of one key."""
-        if self.region != other.region:
-            return False  # no key is of two regions
-        return self.batch == other.batch or not self.rows.join(other.rows, on=self.key, how="semi").is_empty()
+    def _facts(self) -> dict[str, Any]:
+        first, last = self.rows[TIME].min(), self.rows[TIME].max()
+        assert isinstance(first, datetime)  # tells the type checker that a delivery has rows
+        assert isinstance(last, datetime)
+        return {
+            "region": self.region,
+            "batch": self.batch,
+            "sha256": self.sha256,
+            "at": self.at.isoformat(),
+            "rows": self.count,
+            "rejected": len(self.rejected),
+            "first": first.isoformat(),
+            "last": last.isoformat(),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A batch that waits to be stored, and who waits for its receipt: whoever has sent it, and when."""
+
+    delivery: Delivery
+    senders: list[tuple[Future[Receipt], datetime]] = field(default_factory=list)
+
+    def tell(self, outcome: Receipt | BaseException) -> None:
+        """Tell all senders what came of it; to all but the first it is a repetition."""
+        for at, (sender, _) in enumerate(self.senders):
+            if not sender.set_running_or_notify_cancel():
+                continue  # a sender that has gone takes nothing back
+            if isinstance(outcome, Receipt):
+                sender.set_result(outcome if at == 0 else replace(outcome, repeated=True, reasons=()))
+            else:
+                sender.set_exception(outcome)
 
 
 class Intake:
     """What waits to be stored, table by table; whatever has come while a commit is made goes into the next one together.
 
     One thread a table commits. Other processes may write to the same tables: what they have committed is looked at before
-    it is decided what is new.
+    it is decided what is new. A batch that is sent again while it waits does not wait twice.
+
+    Parameters
+    ----------
+    lake, registry
+        Where rows go, and the index of what has come.
+    most_bytes
+        What may wait at a time, of all tables together; a batch that comes when there is no room for it comes again.
     """
 
-    def __init__(self, lake: Lake, registry: Registry) -> None:
+    def __init__(self, lake: Lake, registry: Registry, *, most_bytes: int = MOST_BYTES) -> None:
         self._lake, self._registry = lake, registry
         self._lock = threading.Lock()
-        self._waiting: dict[str, deque[Delivery]] = defaultdict(deque)
+        self._waiting: dict[str, deque[Waiting]] = defaultdict(deque)
+        self._by_content: dict[tuple[str, ...], Waiting] = {}
         self._threads: dict[str, ThreadPoolExecutor] = {}
+        self._room = most_bytes
+
+    def join(self, table: str, region: str, batch: str, sha256: str, at: datetime) -> Future[Receipt] | None:
+        """The receipt of a batch that waits already; None where none of that name and content does.
+
+        Raises
+        ------
+        NotReady
+            If nothing more can wait at the moment.
+        """
+        with self._lock:
+            stored = self._join((table, region, batch, sha256), at)
+            if stored is None and self._room <= 0:
+                raise _no_room(table)
+            return stored
 
     def put(self, delivery: Delivery) -> Future[Receipt]:
-        """Let a batch be stored; its receipt comes when it is, or why it could not be."""
-        name = delivery.table
+        """Let a batch be stored; its receipt comes when it is, or why it could not be.
+
+        Raises
+        ------
+        NotReady
+            If there is no room for it at the moment.
+        """
+        name, content = delivery.table, _content(delivery)
         with self._lock:
+            if (stored := self._join(content, delivery.at)) is not None:
+                return stored
+            if delivery.size > self._room and self._by_content:
+                raise _no_room(name)
+            self._room -= delivery.size
+            stored = Future()
+            waiting = Waiting(delivery, [(stored, delivery.at)])
+            self._by_content[content] = waiting
             if name not in self._threads:
                 self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
-            self._waiting[name].append(delivery)
+            self._waiting[name].append(waiting)
             self._threads[name].submit(self._store_next, name)
-        return delivery.stored
+        return stored
+
+    def _join(self, content: tuple[str, ...], at: datetime) -> Future[Receipt] | None:
+        waiting = self._by_content.get(content)
+        if waiting is None:
+            return None
+        stored: Future[Receipt] = Future()
+        waiting.senders.append((stored, at))
+        return stored
 
     def close(self) -> None:
         """Store what waits, and take nothing more."""
@@ -95,23 +178,45 @@ class Intake:
     def _store_next(self, name: str) -> None:
         """Store what waits; there is a call for every batch, and one that others were stored with finds less or nothing."""
         with self._lock:
-            group = _take_group(self._waiting[name])
-        if not group:
-            return
+            waiting = self._waiting[name]
+        group = _take_group(waiting)  # only this thread takes from them
+        with self._lock:  # from now on who sends one of them again waits anew, and finds it stored
+            for one in group:
+                del self._by_content[_content(one.delivery)]
         try:
-            table = self._lake.open(name, key=group[0].key, step_s=group[0].step_s)
+            if group:
+                self._store_group(name, group)
+        finally:
+            with self._lock:
+                self._room += sum(one.delivery.size for one in group)
+
+    def _store_group(self, name: str, group: Sequence[Waiting]) -> None:
+        """Store batches in one commit; where that fails for good, each in its own, so that only the guilty ones fail."""
+        first = group[0].delivery
+        try:
+            table = self._lake.open(name, key=first.key, step_s=first.step_s)
             written, outcomes = _store(group, table, self._registry)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the receipt is told
-            for delivery in group:
-                delivery.stored.set_exception(error)
+            if len(group) > 1 and not isinstance(error, PASSING):
+                for one in group:
+                    self._store_group(name, [one])
+                return
+            for one in group:
+                one.tell(error)
             return
-        for delivery, outcome in zip(group, outcomes, strict=True):
-            if isinstance(outcome, Receipt):
-                delivery.stored.set_result(outcome)
-            else:
-                delivery.stored.set_exception(outcome)
+        for one, outcome in zip(group, outcomes, strict=True):
+            one.tell(outcome)
         if written is not None and written.version > 0 and written.version % COMPACT_EVERY == 0:
             _compact(table)
+
+
+def _content(delivery: Delivery) -> tuple[str, ...]:
+    """By which a batch that comes again is known, while it waits."""
+    return delivery.table, delivery.region, delivery.batch, delivery.sha256
+
+
+def _no_room(table: str) -> NotReady:
+    return NotReady("too many batches wait to be stored", where=f"table {table}", do="send the batch again later")
 
 
 def catch_up(registry: Registry, table: Table, lake_id: str, version: int) -> None:
@@ -125,28 +230,31 @@ def catch_up(registry: Registry, table: Table, lake_id: str, version: int) -> No
         registry.enter_batches(table.name, lake_id, receipts)
 
 
-def _take_group(waiting: deque[Delivery]) -> list[Delivery]:
-    """As many of the first as can be stored in one commit."""
-    group: list[Delivery] = []
+def _take_group(waiting: deque[Waiting]) -> list[Waiting]:
+    """As many of the first as can be stored in one commit: no batch twice, and no two rows of one key."""
+    group: list[Waiting] = []
+    names: set[tuple[str, str]] = set()
+    keys: set[int] = set()
     rows = 0
     while waiting and len(group) < MOST_BATCHES:
-        following = waiting[0]
+        following = waiting[0].delivery
         rows += following.rows.height
-        if group and (rows > MOST_ROWS or any(following.meets(other) for other in group)):
+        if group and (rows > MOST_ROWS or following.name in names or not keys.isdisjoint(following.keys.to_list())):
             break
-        waiting.popleft()
-        if following.stored.set_running_or_notify_cancel():
-            group.append(following)
+        group.append(waiting.popleft())
+        names.add(following.name)
+        keys.update(following.keys.to_list())
     return group
 
 
 def _store(
-    group: Sequence[Delivery], table: Table, registry: Registry
+    waiting: Sequence[Waiting], table: Table, registry: Registry
 ) -> tuple[Parcels | None, list[Receipt | Conflict]]:
     """Commit the batches that are new, then index them; of all, what came of it.
 
     A kill between the two loses nothing: the index is brought up to the commits before anything is compared with it.
     """
+    group = [one.delivery for one in waiting]
     known: dict[tuple[str, str], Receipt] = {}
     lake_id: str | None = None
 
@@ -160,20 +268,32 @@ def _store(
         reasons = [row for one in new for row in one.rejected]
         if reasons:  # before the commit, which only counts them
             registry.reject_rows(table.name, reasons, keep=group[0].keep_rejected)
-        return [Parcel(one.rows, _facts(one)) for one in new]
+        return [Parcel(one.rows, one.facts) for one in new]
 
     written = table.write_parcels(choose)
     fresh = {} if written is None else {(one.region, one.batch): one for one in _receipts(table.name, written)}
     outcomes = [_outcome(one, fresh, known) for one in group]
     again = [
-        replace(outcome, at=sent.at)
-        for sent, outcome in zip(group, outcomes, strict=True)
-        if isinstance(outcome, Receipt) and outcome.repeated
+        replace(outcome, at=at)
+        for one, outcome in zip(waiting, outcomes, strict=True)
+        if isinstance(outcome, Receipt)
+        for _, at in one.senders[0 if outcome.repeated else 1 :]
     ]
     registry.enter_batches(
         table.name, str(lake_id if written is None else written.lake_id), list(fresh.values()), again=again
     )
+    for one, outcome in zip(waiting, outcomes, strict=True):
+        if isinstance(outcome, Conflict):
+            for _, at in one.senders:
+                count_conflict(registry, table.name, one.delivery.name, outcome, at, keep=one.delivery.keep_rejected)
     return written, outcomes
+
+
+def count_conflict(
+    registry: Registry, table: str, name: tuple[str, str], conflict: Conflict, at: datetime, *, keep: int
+) -> None:
+    """Count a batch that was refused because its name has been taken: it has come, if in vain."""
+    registry.refuse_batch(table, RejectedRow(*name, None, at, conflict.what), keep=keep)
 
 
 def _outcome(
@@ -193,23 +313,6 @@ def check_same(receipt: Receipt, sha256: str) -> Receipt | Conflict:
         where=f"table {receipt.table}, region {receipt.region}",
         do="send corrections as a batch of their own: rows with a known key replace the known ones",
     )
-
-
-def _facts(sent: Delivery) -> dict[str, Any]:
-    """What the commit says of a batch: all that its receipt needs."""
-    first, last = sent.rows[TIME].min(), sent.rows[TIME].max()
-    assert isinstance(first, datetime)  # tells the type checker that a delivery has rows
-    assert isinstance(last, datetime)
-    return {
-        "region": sent.region,
-        "batch": sent.batch,
-        "sha256": sent.sha256,
-        "at": sent.at.isoformat(),
-        "rows": sent.count,
-        "rejected": len(sent.rejected),
-        "first": first.isoformat(),
-        "last": last.isoformat(),
-    }
 
 
 def _receipts(table: str, parcels: Parcels) -> Iterator[Receipt]:

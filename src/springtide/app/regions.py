@@ -8,12 +8,11 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.intake import Delivery, catch_up, check_same
+from springtide.app.intake import Delivery, catch_up, check_same, count_conflict
 from springtide.domain.errors import BadRows, NotFound, SpringtideError, TooLarge, did_you_mean
-from springtide.domain.regions import Receipt, RegionFacts, RejectedRow, check_batch, check_region
+from springtide.domain.regions import Receipt, RegionFacts, RejectedRow, check_batch, check_region, name_of_content
 from springtide.domain.rows import KEY
 from springtide.domain.units import format_span
-from springtide.pipeline.triggers.regions import count_reports
 from springtide.settings.words import RowsSource
 from springtide.sources.sent.batch import read_sent
 
@@ -58,6 +57,8 @@ def accept(
         A batch of that name has been taken, with other content.
     TooLarge
         More bytes or rows than a batch may have.
+    NotReady
+        Too much waits to be stored, or the database is away: the batch may come again later.
     """
     return hand_in(home, table, region=region, batch=batch, data=data, form=form, now=now).result()
 
@@ -68,10 +69,12 @@ def hand_in(
     """Read and check one batch, as `accept` does, and let it be stored with those that arrive at the same time."""
     source = taking(home, table, region)
     digest = sha256(data).hexdigest()
-    name = check_batch(f"sha256:{digest}" if batch is None else batch)
+    name = check_batch(name_of_content(data) if batch is None else batch)
     where = f"table {table}, region {region}, batch {name}"
     if len(data) > source.max_body:
         raise too_large(source, table)
+    if (waiting := home.intake.join(table, region, name, digest, now)) is not None:
+        return waiting
     try:
         sent = read_sent(data, source, form=form, region=region, now=now, where=where)
     except (BadRows, TooLarge) as error:
@@ -145,6 +148,7 @@ def _refuse(
             if isinstance(outcome, Receipt):
                 answer.set_result(outcome)
             else:
+                count_conflict(home.registry, table, name, outcome, now, keep=source.keep_rejected)
                 answer.set_exception(outcome)
             return answer
     reason = re.sub(r"[\x00-\x1f\x7f]", " ", error.what)[:MOST_REASON]  # it may repeat what was sent
@@ -159,14 +163,16 @@ def region_facts(home: Home, table: str) -> dict[str, Any]:
     reports = None
     if table in home.lake.names():
         stored = home.lake.table(table)
-        catch_up(home.registry, stored, *stored.identity())
+        identity = stored.identity()
+        catch_up(home.registry, stored, *identity)
         if source.period is not None:
-            reports = count_reports(stored, source.period, source.full)
+            reports = home.reports.of(stored, identity, source.period, source.full)
     known = {one.region: one for one in home.registry.regions(table)}
     names = dict.fromkeys((*source.regions, *known))
+    newest = {} if reports is None else reports.newest()
     facts = [asdict(known.get(name, RegionFacts(name))) for name in names]
     for one in facts:
-        one["reported"] = None if reports is None else reports.newest(one["region"])
+        one["reported"] = newest.get(one["region"])
     return {
         "table": table,
         "expected": len(source.regions),

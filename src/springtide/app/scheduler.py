@@ -221,7 +221,7 @@ def _triggers_of(
             {model: one.max_age for model, one in retrain.items() if one.max_age is not None},
             made=home.registry.champions_made,
         ),
-        RegionsTriggers(_awaited(home), lake=home.lake, pool=looking),
+        RegionsTriggers(_awaited(home), lake=home.lake, counts=home.reports, pool=looking),
         RequestTriggers(models, registry=home.registry),
     ]
     if look_for_drift is not None:

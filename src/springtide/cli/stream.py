@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 
 from springtide.cli.opening import open_config
 from springtide.domain.errors import NotFound
+from springtide.domain.regions import name_of_content
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -52,7 +52,7 @@ def send(config: Path, *, table: str, region: str, path: Path, batch: str | None
     message = RowsMessage(
         table=table,
         region=region,
-        batch=batch or hashlib.sha256(data).hexdigest()[:32],
+        batch=batch or name_of_content(data),
         form=cast("Literal['csv', 'json', 'parquet']", form),
         data=payloads_of(home).wrap(data),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from springtide.domain.errors import SettingsError
@@ -11,7 +12,7 @@ from springtide.domain.errors import SettingsError
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["Receipt", "RegionFacts", "RejectedRow", "check_batch", "check_region"]
+__all__ = ["Receipt", "RegionFacts", "RejectedRow", "check_batch", "check_region", "name_of_content"]
 
 _NAME = re.compile(r"[^\s/\x00-\x1f\x7f-\x9f](?:[^/\x00-\x1f\x7f-\x9f]{0,98}[^\s/\x00-\x1f\x7f-\x9f])?")
 _BATCH = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
@@ -90,6 +91,15 @@ def check_region(name: str) -> str:
             do="use up to 100 letters, digits and signs, no / and no space at its ends",
         )
     return name
+
+
+def name_of_content(data: bytes) -> str:
+    """The name of a batch that its sender gave none, whichever way it comes: the same bytes are the same batch.
+
+    >>> name_of_content(b"")[:20]
+    'sha256:e3b0c44298fc1'
+    """
+    return f"sha256:{sha256(data).hexdigest()}"
 
 
 def check_batch(name: str) -> str:

@@ -18,7 +18,7 @@ from deltalake import (
 )
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from springtide.domain.errors import Conflict, NotFound, SettingsError, StoreFailed, TooFewRows, did_you_mean
+from springtide.domain.errors import Conflict, NotFound, NotReady, SettingsError, StoreFailed, TooFewRows, did_you_mean
 from springtide.domain.rows import SERIES, TIME, Filter, SeriesFacts, Snapshot
 from springtide.lake.changes import Changes, classify, one_row_per_key
 from springtide.lake.columns import check_columns, check_same_columns
@@ -138,8 +138,8 @@ class Table:
             If a column is missing, new or of another dtype, a key is null, or two different rows have one key.
         StoreFailed
             If the disk is full or the store does not answer; the table stays as it was.
-        Conflict
-            If others kept writing in between.
+        NotReady
+            If others kept writing in between; it may work the next time.
         """
         return self._overtaking(lambda delta: self._write(delta, rows, marks or {}))
 
@@ -188,10 +188,10 @@ class Table:
                 if delta is not None and delta.version() > before and delta.version() % _CHECKPOINT_VERSIONS == 0:
                     self._checkpoint(delta.version())
                 return written
-        raise Conflict(
+        raise NotReady(  # no Conflict: it passes
             f"others wrote in between {_ATTEMPTS} times, nothing was written",
             where=self.where,
-            do="run the same command again, or let fewer writers share the table",
+            do="do the same again, or let fewer writers share the table",
         )
 
     def _checkpoint(self, version: int) -> None:

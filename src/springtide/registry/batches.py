@@ -39,6 +39,9 @@ def find(
             BATCHES.c.lake_table == table,
             BATCHES.c.lake_id == lake_id,
             tuple_(BATCHES.c.region, BATCHES.c.batch).in_(some),
+            # SQLite takes no index for pairs: without these it would read all batches of the table.
+            BATCHES.c.region.in_({region for region, _ in some}),
+            BATCHES.c.batch.in_({batch for _, batch in some}),
         )
         found.update({(row.region, row.batch): _receipt(row) for row in connection.execute(rows)})
     return found
@@ -75,13 +78,20 @@ def refuse(connection: Connection, table: str, row: RejectedRow, *, keep: int) -
 
 
 def reject(connection: Connection, table: str, rows: Sequence[RejectedRow], *, keep: int) -> None:
-    """Keep rows that were not taken, in place of what was kept of their batches; of each region about the newest `keep`."""
+    """Keep rows that were not taken, in place of what was kept of their batches; of each region about the newest `keep`.
+
+    That a whole batch was refused takes the place of the same alone: a batch that was taken may come again with other
+    content, and its own bad rows stay.
+    """
     by_batch: dict[tuple[str, str], list[RejectedRow]] = defaultdict(list)
     for row in rows:
         by_batch[row.region, row.batch].append(row)
     for (region, batch), some in by_batch.items():
         of_region = (REJECTED_ROWS.c.lake_table == table) & (REJECTED_ROWS.c.region == region)
-        connection.execute(delete(REJECTED_ROWS).where(of_region, REJECTED_ROWS.c.batch == batch))
+        before = of_region & (REJECTED_ROWS.c.batch == batch)
+        if all(row.row is None for row in some):
+            before &= REJECTED_ROWS.c.row == 0
+        connection.execute(delete(REJECTED_ROWS).where(before))
         lines = [
             {
                 "lake_table": table,

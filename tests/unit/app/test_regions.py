@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +17,14 @@ from tests.regions_world import NOW, Batch, invented, make_home, table_as_sent, 
 
 from springtide.app import intake
 from springtide.app.home import Home, open_home
+from springtide.app.intake import Delivery
 from springtide.app.regions import accept, hand_in, region_facts, rejected_rows
 from springtide.domain.errors import BadRows, Conflict, NotFound, NotReady, SettingsError, TooLarge
 from springtide.lake.table import Table
 from springtide.registry.registry import Registry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from springtide.domain.regions import Receipt
@@ -79,6 +85,21 @@ def test_the_same_name_with_other_content_is_refused_and_changes_nothing(home: H
         send(home, HEADER + day(1, 6), "one")
     assert table_as_sent(home)["confirmed"].to_list() == [5]
     assert send(home, HEADER + day(1, 6), "one", region="region 01").new == 1  # names are the regions' own
+
+
+def test_a_batch_whose_name_was_taken_with_other_content_has_come_and_was_refused(home: Home) -> None:
+    send(home, HEADER + day(1, 5) + b"2020-03-02,many,0\n", "one")
+    for minutes, data in ((1, HEADER + day(1, 6)), (2, HEADER + b"x,1,1\n")):
+        with pytest.raises(Conflict):
+            send(home, data, "one", now=NOW + timedelta(minutes=minutes))
+    known = facts(home)
+    assert (known["batches"], known["repeated"], known["refused"]) == (1, 0, 2)
+    assert known["arrived"] == NOW + timedelta(minutes=2)
+    kept = [(row.row, row.reason) for row in rejected_rows(home, "covid")]
+    assert kept == [
+        (None, "batch 'one' was taken with other content on 2020-06-01 00:00 UTC"),
+        (2, "confirmed is no integer: many"),
+    ]
 
 
 def test_late_rows_are_new_and_known_ones_are_corrected_or_unchanged(home: Home) -> None:
@@ -149,6 +170,7 @@ def test_of_each_region_only_the_newest_rejected_rows_are_kept(home: Home) -> No
         ({"region": "a/b"}, SettingsError, "no / and no space"),
         ({"batch": "a\nb"}, SettingsError, "not a name of a batch"),
         ({"batch": ""}, SettingsError, "not a name of a batch"),
+        ({"data": HEADER + b"0000-01-01,1,1\n"}, BadRows, "of the years 1900 to 2199"),
         ({"data": b"x" * 5001}, TooLarge, "larger than 5,000 bytes"),
     ],
 )
@@ -181,6 +203,121 @@ def test_corrections_that_wait_together_are_made_in_the_order_in_which_they_came
     ]
     assert sorted(one.result().version for one in waiting) == list(range(12))
     assert table_as_sent(home)["confirmed"].to_list() == [11]
+
+
+@contextmanager
+def holding(home: Home) -> Iterator[None]:
+    """Let nothing be stored, so that what arrives meanwhile waits together."""
+    send(home, HEADER + day(1, 5), "zero")
+    over = threading.Event()
+    home.intake._threads["covid"].submit(over.wait)  # the thread that commits is held up
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def test_many_batches_of_one_region_that_wait_are_one_commit_soon(home: Home) -> None:
+    with holding(home):
+        days = [Batch("region 00", str(at), some) for at, some in enumerate(invented(1, 501).iter_slices(1))][1:]
+        waiting = [
+            hand_in(
+                home,
+                "covid",
+                region=one.region,
+                batch=one.name,
+                data=one.rows.drop("region").write_csv().encode(),
+                form="csv",
+                now=datetime(2022, 1, 1, tzinfo=UTC),
+            )
+            for one in days
+        ]
+        began = time.process_time()
+    assert {one.result().version for one in waiting} == {1}
+    assert time.process_time() - began < 5
+
+
+def test_batches_that_hold_one_key_or_have_one_name_go_into_different_commits(home: Home) -> None:
+    with holding(home):
+        sent = (
+            ("one", day(2, 1) + day(3, 1)),
+            ("two", day(4, 1)),
+            ("three", day(5, 1) + day(3, 2)),
+            ("three", day(6, 1)),
+        )
+        waiting = [
+            hand_in(home, "covid", region="region 00", batch=name, data=HEADER + rows, form="csv", now=NOW)
+            for name, rows in sent
+        ]
+    assert [one.result().version for one in waiting[:3]] == [1, 1, 2]
+    assert isinstance(waiting[3].exception(), Conflict)
+
+
+def test_a_batch_that_is_sent_again_while_it_waits_waits_once_and_every_sender_is_told(home: Home) -> None:
+    def again(minutes: int) -> Future[Receipt]:
+        at = NOW + timedelta(minutes=minutes)
+        return hand_in(home, "covid", region="region 00", batch="one", data=HEADER + day(2, 5), form="csv", now=at)
+
+    with holding(home):
+        senders = [again(minutes) for minutes in range(5)]
+        assert len(home.intake._waiting["covid"]) == 1  # what is held in memory
+        senders[0].cancel()  # who has gone takes nothing back
+    assert [sender.result().repeated for sender in senders[1:]] == [True] * 4
+    assert {sender.result().version for sender in senders[1:]} == {1}
+    known = facts(home)
+    assert (known["batches"], known["repeated"], known["arrived"]) == (2, 4, NOW + timedelta(minutes=4))
+
+
+def test_what_there_is_no_room_for_may_come_again_later(home: Home) -> None:
+    send(home, HEADER + day(1, 5), "zero")
+    size = delivery("one", table_rows(home), guilty=False).size
+    home = replace(home, intake=intake.Intake(home.lake, home.registry, most_bytes=2 * size))
+
+    def hand(number: int) -> Future[Receipt]:
+        data = HEADER + day(number, 5)
+        return hand_in(home, "covid", region="region 00", batch=str(number), data=data, form="csv", now=NOW)
+
+    hand(1).result()
+    with holding(home):
+        waiting = [hand(2), hand(3)]
+        with pytest.raises(NotReady, match="too many batches wait") as refused:
+            hand(4)
+        waiting.append(hand(3))  # takes no room
+    assert (refused.value.status, refused.value.do) == (503, "send the batch again later")
+    assert [one.result().new for one in waiting] == [1, 1, 1]
+    assert hand(4).result().new == 1
+    home.intake.close()
+
+
+def test_a_batch_that_no_commit_can_hold_fails_alone(home: Home) -> None:
+    with holding(home):
+        rows, names = table_rows(home), ("one", "guilty", "two")
+        waiting = [home.intake.put(delivery(name, rows, guilty=name == "guilty")) for name in names]
+    assert [type(one.exception(60)) for one in waiting] == [type(None), BadRows, type(None)]
+    assert facts(home)["batches"] == 3
+
+
+def table_rows(home: Home) -> pl.DataFrame:
+    return home.lake.table("covid").scan().collect().head(1)
+
+
+def delivery(batch: str, rows: pl.DataFrame, *, guilty: bool) -> Delivery:
+    """A batch of one row of its own; a guilty one has a column that the table has not."""
+    day = {"one": 10, "guilty": 11, "two": 12}[batch]
+    rows = rows.with_columns(pl.lit(datetime(2020, 3, day, tzinfo=UTC)).dt.cast_time_unit("us").alias("ds"))
+    return Delivery(
+        table="covid",
+        key=("unique_id", "ds"),
+        step_s=86_400,
+        region="region 00",
+        batch=batch,
+        sha256="0" * 64,
+        at=NOW,
+        count=1,
+        rows=rows.with_columns(pl.lit(1).alias("odd")) if guilty else rows,
+        rejected=(),
+        keep_rejected=5,
+    )
 
 
 def test_two_processes_that_take_the_same_batches_count_each_once(home: Home) -> None:

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from springtide.domain.errors import NotFound
-from springtide.domain.rows import REGION, TIME
 from springtide.domain.trigger import TriggerState
-from springtide.domain.units import MONDAY
-from springtide.lake.place import store_failures
 from springtide.pipeline.triggers.elsewhere import Elsewhere
 from springtide.pipeline.triggers.firing import Firing
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from concurrent.futures import Executor
 
-    from springtide.lake.table import Table
     from springtide.lake.tables import Lake
+    from springtide.pipeline.triggers.reports import ReportCounts, Reports
 
-__all__ = ["Awaited", "RegionsTriggers", "Reports", "count_reports"]
+__all__ = ["Awaited", "RegionsTriggers"]
 
 LOOK = timedelta(seconds=5)  # how often the version of a table is looked at
 
@@ -39,49 +33,10 @@ class Awaited:
     full: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reports:
-    """For each period, by its beginning, the regions whose report is full."""
-
-    version: int
-    by_period: Mapping[datetime, frozenset[str]]
-
-    def newest(self, region: str) -> datetime | None:
-        """The newest period for which a region has reported."""
-        return max((period for period, regions in self.by_period.items() if region in regions), default=None)
-
-    def complete(self, regions: Collection[str]) -> datetime | None:
-        """The newest period for which all of the regions have reported; none where no region is named."""
-        found = (period for period, there in self.by_period.items() if regions and there.issuperset(regions))
-        return max(found, default=None)
-
-    def missing(self, regions: Collection[str]) -> list[str]:
-        """Who has not reported for the newest period that anybody has reported for."""
-        there = self.by_period[max(self.by_period)] if self.by_period else frozenset()
-        return [region for region in regions if region not in there]
-
-
-def count_reports(table: Table, period: timedelta, full: int, *, since: datetime | None = None) -> Reports:
-    """Which regions have `full` rows in each period from `since` on; periods are counted from a Monday, in UTC."""
-    version = table.version()
-    seconds = int(period.total_seconds())
-    number = ((pl.col(TIME) - MONDAY).dt.total_microseconds() // (seconds * 1_000_000)).alias("number")
-    rows = table.scan(version)
-    if since is not None:
-        rows = rows.filter(pl.col(TIME) >= since)
-    counts = rows.select(number, REGION).group_by("number", REGION).len().filter(pl.col("len") >= full)
-    regions: dict[datetime, set[str]] = defaultdict(set)
-    with store_failures(table.where):
-        for at, region, _ in counts.collect().iter_rows():
-            regions[MONDAY + at * period].add(region)
-    return Reports(version, {at: frozenset(names) for at, names in regions.items()})
-
-
 class RegionsTriggers:
     """Waits for the reports of the tables of models; a run for the newest complete period, once.
 
-    A period that is complete only after a later one starts nothing. A table is counted only when its version has moved,
-    and only from the period on that was last fired for.
+    A period that is complete only after a later one starts nothing. A table is looked at only when its version has moved.
 
     Parameters
     ----------
@@ -89,14 +44,16 @@ class RegionsTriggers:
         What each model waits for.
     lake
         Where the tables are.
+    counts
+        Counts the reports of a table; models of one table share what it has counted.
     pool
         Where looks are made: a table may be far away.
     """
 
     kind = "regions"
 
-    def __init__(self, awaited: Mapping[str, Awaited], *, lake: Lake, pool: Executor) -> None:
-        self._awaited, self._lake = awaited, lake
+    def __init__(self, awaited: Mapping[str, Awaited], *, lake: Lake, counts: ReportCounts, pool: Executor) -> None:
+        self._awaited, self._lake, self._counts = awaited, lake, counts
         self._looks = Elsewhere(pool, self._look)
         self._looked: dict[str, datetime] = {}
         self._fired: dict[str, datetime] = {}  # the period that each was last fired for
@@ -131,15 +88,13 @@ class RegionsTriggers:
         self._fired[firing.model] = _period(firing.after)
 
     def _look(self, model: str) -> Reports | None:
-        """Count again if the table has moved; None where it has not, or is not there yet."""
-        awaited, last = self._awaited[model], self._reports.get(model)
+        """The reports there are now; None where the table is not there yet."""
+        awaited = self._awaited[model]
         try:
             table = self._lake.table(awaited.table)
         except NotFound:
             return None
-        if last is not None and table.version() == last.version:
-            return None
-        return count_reports(table, awaited.period, awaited.full, since=self._fired.get(model))
+        return self._counts.of(table, table.identity(), awaited.period, awaited.full)
 
 
 def _period(fired: TriggerState) -> datetime:

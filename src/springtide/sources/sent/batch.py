@@ -12,10 +12,10 @@ from springtide.domain.errors import BadRows
 from springtide.domain.rows import REGION, SERIES, TIME
 from springtide.sources.files.times import read_times
 from springtide.sources.sent.cells import ROW, read_cells
-from springtide.sources.sent.values import as_sent, convert, faults
+from springtide.sources.sent.values import as_sent, convert, faults, in_reach, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from springtide.settings.words import RowsSource
@@ -62,7 +62,7 @@ def read_sent(data: bytes, source: RowsSource, *, form: Form, region: str, now: 
     region
         Who sent it; it is the name of the series, or the beginning of it.
     now
-        The clock: a row of a time to come, by more than a day, is a mistake.
+        The clock: a row of a time to come, by more than a day, is a mistake. Any time lies in the years 1900 to 2199.
     where
         The batch, for the error.
 
@@ -72,24 +72,35 @@ def read_sent(data: bytes, source: RowsSource, *, form: Form, region: str, now: 
         What makes a whole batch useless: bytes that cannot be read, a column that is missing, not known or of another
         type, or more faulty rows than `source.tolerance` allows.
     TooLarge
-        More rows than a batch may have.
+        More rows than a batch may have, or more bytes when unpacked.
     """
+    try:
+        return _read(data, source, form=form, region=region, now=now, where=where)
+    except pl.exceptions.PanicException as error:  # no Exception: whoever waits for the batch would not hear of it
+        raise BadRows(
+            "the values cannot be read",
+            where=where,
+            do="the file may be damaged, or hold what no calendar holds: write it again",
+        ) from error
+
+
+def _read(data: bytes, source: RowsSource, *, form: Form, region: str, now: datetime, where: str) -> Sent:
     cells = read_cells(data, form, source, where=where)
     names = [name for name in cells.columns if name != ROW]
     typed = cells.select(
         ROW,
-        *(convert(name, cells.schema[name], source, where=where) for name in names),
-        *(pl.col(name).cast(pl.String).alias(as_sent(name)) for name in names),
+        *(convert(name, cells.schema[name], source) for name in names),
+        *(text_of(name, cells.schema[name]).alias(as_sent(name)) for name in names),
     )
     times = (TIME, *(name for name, kind in source.values.items() if kind == "time"))
     judged = (
-        typed.with_columns(read_times(typed[name]).alias(name) for name in times)
+        typed.with_columns(in_reach(read_times(typed[name])).alias(name) for name in times)
         .with_columns(pl.coalesce(pl.lit(None, pl.String), *faults(source, now)).alias(REASON))
         .select(ROW, REASON, _series(source, region), TIME, pl.lit(region).alias(REGION), *source.values)
         .sort(SERIES, TIME, *source.key, maintain_order=True)
     )
     judged = _without_doubles(judged, (SERIES, TIME, *source.key))
-    faulty = tuple(_faulty(cells, judged)) if judged[REASON].null_count() < judged.height else ()
+    faulty = tuple(_faulty(typed, names, judged)) if judged[REASON].null_count() < judged.height else ()
     if len(faulty) == cells.height or len(faulty) > source.tolerance * cells.height:
         raise BadRows(
             f"{len(faulty)} of {cells.height} rows cannot be taken; row {faulty[0].row}: {faulty[0].reason}",
@@ -120,10 +131,10 @@ def _without_doubles(judged: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame
     return pl.concat([good.with_columns(at_odds.alias(REASON)), judged.filter(pl.col(REASON).is_not_null())])
 
 
-def _faulty(cells: pl.DataFrame, judged: pl.DataFrame) -> Iterator[Faulty]:
+def _faulty(typed: pl.DataFrame, names: Sequence[str], judged: pl.DataFrame) -> Iterator[Faulty]:
     """Rows as they were sent beside their reasons, in the order in which they were sent."""
     bad = judged.filter(pl.col(REASON).is_not_null()).select(ROW, REASON)
-    for record in cells.join(bad, on=ROW).sort(ROW).iter_rows(named=True):
+    said = typed.select(ROW, *(pl.col(as_sent(name)).str.slice(0, MOST_CELLS).alias(name) for name in names))
+    for record in said.join(bad, on=ROW).sort(ROW).iter_rows(named=True):
         row, reason = record.pop(ROW), record.pop(REASON)
-        cut = {name: value[:MOST_CELLS] if isinstance(value, str) else value for name, value in record.items()}
-        yield Faulty(row, reason, msgspec.json.encode(cut, enc_hook=str).decode()[:MOST_CELLS])
+        yield Faulty(row, reason, msgspec.json.encode(record).decode()[:MOST_CELLS])

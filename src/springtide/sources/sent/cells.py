@@ -11,6 +11,7 @@ import polars as pl
 from springtide.domain.errors import BadRows, TooLarge, did_you_mean
 from springtide.domain.rows import SERIES, TIME
 from springtide.sources.files.contents import read_csv, read_parquet
+from springtide.sources.sent.footer import announced_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
     from springtide.settings.words import RowsSource
     from springtide.sources.files.contents import Sheet
 
-__all__ = ["ROW", "Form", "read_cells", "their_columns"]
+__all__ = ["ROW", "Form", "kind_of", "read_cells", "their_columns"]
 
 Form: TypeAlias = Literal["csv", "json", "parquet"]
 
 ROW = " row"  # a column with the number of each row as it was sent, from 1
 MOST_ROWS = 1_000_000
+UNPACKED = 20  # times the largest body, and at least as many bytes as follow, are held of one batch
+UNPACKED_BYTES = 64 << 20
+PIECE_ROWS = 10_000
+NOUNS = {"number": "a number", "integer": "an integer", "boolean": "a true or false", "time": "a time", "text": "text"}
 
 
 def their_columns(source: RowsSource) -> dict[str, str]:
@@ -32,15 +37,20 @@ def their_columns(source: RowsSource) -> dict[str, str]:
     return {name: source.columns.get(name, name) for name in names}
 
 
+def kind_of(name: str, source: RowsSource) -> str:
+    """What a column holds."""
+    return {SERIES: "text", TIME: "time"}.get(name) or source.values[name]
+
+
 def read_cells(data: bytes, form: Form, source: RowsSource, *, where: str) -> pl.DataFrame:
     """The columns of `source`, text from CSV and JSON and typed from Parquet, and `ROW`.
 
     Raises
     ------
     BadRows
-        Bytes that cannot be read, a column that is missing, comes twice or is not known, no row.
+        Bytes that cannot be read, a column that is missing, comes twice, is not known or is of another type, no row.
     TooLarge
-        More rows than a batch may have.
+        More rows than a batch may have, or more bytes when unpacked.
     """
     match form:
         case "csv":
@@ -68,7 +78,8 @@ def _from_parquet(data: bytes, source: RowsSource, where: str) -> pl.DataFrame:
     sheet = read_parquet(data, name="", where=where)
     rows = _columns(sheet, source, where)
     try:
-        _check_size(rows.select(pl.len()).collect().item(), where)  # a few bytes may hold a thousand million rows
+        _check_types(rows.collect_schema(), source, where)
+        _check_unpacked(data, rows, source, where)
         return rows.with_columns(pl.selectors.float().fill_nan(None)).with_row_index(ROW, 1).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadRows(
@@ -76,6 +87,51 @@ def _from_parquet(data: bytes, source: RowsSource, where: str) -> pl.DataFrame:
             where=where,
             do="the file may be damaged: write it again",
         ) from error
+
+
+def _check_types(schema: pl.Schema, source: RowsSource, where: str) -> None:
+    """Refuse a column none of whose cells can be what it should hold."""
+    for name, dtype in schema.items():
+        text, kind = isinstance(dtype, pl.String | pl.Categorical | pl.Enum | pl.Null), kind_of(name, source)
+        fits = {
+            "text": text,
+            "boolean": text or dtype == pl.Boolean(),
+            "time": text or dtype.is_numeric() or isinstance(dtype, pl.Date | pl.Datetime),
+        }
+        if not fits.get(kind, text or dtype.is_numeric()):
+            raise BadRows(
+                f"column {their_columns(source)[name]!r} holds {dtype}, not {NOUNS[kind]}",
+                where=where,
+                do=f"send it as {kind}",
+            )
+
+
+def _check_unpacked(data: bytes, rows: pl.LazyFrame, source: RowsSource, where: str) -> None:
+    """Refuse, before it is unpacked, what a few bytes may hold: a thousand million rows, gigabytes of text.
+
+    The footer knows how much is packed, but not what a text that is kept once and repeated comes to.
+    """
+    most = max(UNPACKED_BYTES, UNPACKED * source.max_body)
+    _check_bytes(announced_bytes(data), most, where)
+    count = rows.select(pl.len()).collect().item()
+    _check_size(count, where)
+    texts = [
+        name for name, dtype in rows.collect_schema().items() if not dtype.is_numeric() and not dtype.is_temporal()
+    ]
+    total = 0
+    for start in range(0, count, PIECE_ROWS) if texts else ():
+        piece = rows.slice(start, PIECE_ROWS).select(pl.col(texts).cast(pl.String).str.len_bytes().cast(pl.Int64).sum())
+        total += sum(piece.collect().row(0))
+        _check_bytes(total, most, where)
+
+
+def _check_bytes(size: int, most: int, where: str) -> None:
+    if size > most:
+        raise TooLarge(
+            f"the batch unpacks to more than {most:,} bytes",
+            where=where,
+            do=f"send it in several batches; {UNPACKED} times max_body of the source is taken, and no less than {UNPACKED_BYTES:,}",
+        )
 
 
 def _from_json(data: bytes, source: RowsSource, where: str) -> pl.DataFrame:
