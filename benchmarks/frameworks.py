@@ -16,7 +16,7 @@ from pathlib import Path
 
 import polars as pl
 from tests import killing
-from tests.engines import base_image, podman_service
+from tests.engines import sandbox_section
 from tests.regions_sending import Server, free_port
 from tests.regions_world import counts
 
@@ -36,10 +36,7 @@ def main() -> None:
     table = features(options.data)
     with ExitStack() as stack:
         folder, port = Path(stack.enter_context(tempfile.TemporaryDirectory())), free_port()
-        sandbox = f'[sandbox]\nengine = "{options.engine}"\n'
-        if options.engine == "container":
-            socket = stack.enter_context(podman_service())
-            sandbox += f'socket = "{socket}"\nbase_image = "{base_image()}"\nbuild_network = "host"\n'
+        sandbox = stack.enter_context(sandbox_section(options.engine))
         config = folder / "springtide.toml"
         config.write_text(f"[serve]\nport = {port}\n{sandbox}")
         open_home(read_settings(config, environ={})).registry.engine.dispose()

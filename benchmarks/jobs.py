@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from tests import killing
+from tests.engines import sandbox_section
 from tests.environments import ROOT, find_environment
 
 from springtide.app import jobs
@@ -42,9 +43,9 @@ def main() -> None:
     asked.add_argument("--queued", type=int, default=200)
     asked.add_argument("--engine", default="bubblewrap", choices=["bubblewrap", "container"])
     options = asked.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, sandbox_section(options.engine) as sandbox:
         folder = Path(scratch)
-        (folder / "springtide.toml").write_text(f'[sandbox]\nengine = "{options.engine}"\n')
+        (folder / "springtide.toml").write_text(sandbox)
         home = open_home(read_settings(folder / "springtide.toml", environ={}))
         sent = {"data": jobs.Sent.of("sales.csv", sales(400))}
         with killing.Workers(folder, count=1, grace_s=10):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import polars as pl
 from tests import killing
+from tests.engines import sandbox_section
 from tests.regions_sending import Server, free_port, send_all
 from tests.regions_world import Batch, counts, make_config, make_home, table_as_sent, weekly
 
@@ -33,11 +34,10 @@ def main() -> None:
     asked.add_argument("--engine", default="bubblewrap", choices=["bubblewrap", "container"])
     options = asked.parse_args()
     rows = counts(options.data).filter(pl.col("date") >= FIRST_CASES)
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, sandbox_section(options.engine) as sandbox:
         folder, port = Path(scratch), free_port()
-        config = make_config(folder, port=port, more=f'[sandbox]\nengine = "{options.engine}"\n')
-        home = make_home(folder, more=f'[sandbox]\nengine = "{options.engine}"\n')
-        config = make_config(folder, port=port, more=f'[sandbox]\nengine = "{options.engine}"\n')
+        home = make_home(folder, more=sandbox)
+        config = make_config(folder, port=port, more=sandbox)
         with Server(config, port) as server, killing.Workers(folder, count=1, grace_s=10), Client(server.url) as client:
             late, sent, repeated = [], 0, 0
             for week, batches in weeks(rows):

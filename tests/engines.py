@@ -19,7 +19,7 @@ from springtide.sandbox.environments import IMAGES, Environments
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bare_bubblewrap", "bare_container", "base_image", "podman_service"]
+__all__ = ["bare_bubblewrap", "bare_container", "base_image", "podman_service", "sandbox_section"]
 
 BASE = "localhost/springtide-test-base"
 PACKAGES = "ca-certificates,python3,python3-venv,libgomp1"
@@ -54,6 +54,17 @@ def _bare_images(folder: Path) -> Path:
         shutil.copytree(IMAGES / "tensorflow", folder / "images" / name)
         (folder / "images" / name / "requirements.txt").write_text(f"# {name}\n")
     return folder / "images"
+
+
+@contextmanager
+def sandbox_section(engine: str) -> Iterator[str]:
+    """Section ``[sandbox]`` for an engine; containers by a podman of its own."""
+    if engine == "bubblewrap":
+        yield '[sandbox]\nengine = "bubblewrap"\n'
+        return
+    with podman_service() as url:
+        image = f'base_image = "{base_image()}"\nbuild_network = "host"\n'
+        yield f'[sandbox]\nengine = "container"\nsocket = "{url}"\n{image}'
 
 
 @contextmanager
