@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["limits_of", "open_engine", "sweep"]
 
+BELIEVED_S = 60  # podman takes 0.6 s to say that it is there
+
 
 def open_engine(settings: Sandbox) -> Engine:
-    """The engine that is there; see `finding.find_engine`."""
+    """The engine that is there; see `finding.find_engine`. One that has answered is not asked again for a minute."""
+    return _found(settings, int(time.monotonic() // BELIEVED_S))
+
+
+@lru_cache(maxsize=1)
+def _found(settings: Sandbox, _span: int) -> Engine:
     return finding.find_engine(
         settings.engine,
         environments=Path(settings.environments),

@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
 from docker.types import LogConfig, Ulimit
 from docker.utils.socket import frames_iter_no_tty
-from requests.exceptions import RequestException
+from requests.exceptions import ConnectionError, RequestException  # noqa: A004 - the library's own name
 
 from springtide.domain.errors import ComputeFailed, NotReady
 from springtide.sandbox.attending import Chunks, attend
@@ -42,6 +43,7 @@ RUN /opt/env/bin/pip install --no-cache-dir --no-input --only-binary :all: \\
     --requirement /opt/wanted.txt --constraint /opt/pins.txt
 """
 HANDED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # to builds only
+ENDED, LONGEST_PAUSE_S = ("exited", "dead"), 0.25  # how often it is asked whether it has ended
 API_S = 60  # for one answer of the engine
 FAILURES = (DockerException, RequestException)
 
@@ -108,11 +110,14 @@ class Container:
             with self._client() as client:
                 yield client
         except (*FAILURES, FileNotFoundError) as error:
-            raise NotReady(
-                f"the container engine does not answer: {str(error)[:200]}",
-                where=self._url,
-                do="start it (`systemctl start docker`, `systemctl start podman.socket`), or set socket in [sandbox]",
-            ) from error
+            raise self._away(error) from error
+
+    def _away(self, error: Exception) -> NotReady:
+        return NotReady(
+            f"the container engine does not answer: {str(error)[:200]}",
+            where=self._url,
+            do="start it (`systemctl start docker`, `systemctl start podman.socket`), or set socket in [sandbox]",
+        )
 
     @contextmanager
     def _client(self) -> Iterator[docker.APIClient]:
@@ -192,6 +197,8 @@ class Container:
                 where=self._url,
                 do=f"run `springtide images build {cell.environment}`",
             ) from error
+        except ConnectionError as error:
+            raise self._away(error) from error
         except FAILURES as error:
             raise ComputeFailed(
                 f"the container engine failed: {str(error)[:300]}",
@@ -292,11 +299,19 @@ class _Running:
         try:
             for _, chunk in frames_iter_no_tty(printed):
                 self.chunks.put(chunk)
-            self._code = int(self._client.wait(self._container, timeout=None)["StatusCode"])
+            self._code = self._wait()
         except (*FAILURES, OSError) as error:
             self._failure = error
         finally:
             self.chunks.put(b"")
+
+    def _wait(self) -> int:
+        """Its code when it has ended; podman's own wait looks so seldom that it costs up to a second and a half."""
+        pause_s = 0.02
+        while (state := self._client.inspect_container(self._container)["State"])["Status"] not in ENDED:
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        return int(state["ExitCode"])
 
     def _pids(self) -> list[int]:
         """Its processes, where this process sees those of the engine's machine."""
