@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from springtide.streams.broker import Broker
     from springtide.streams.messages import DeadMessage
 
-__all__ = ["Handlers", "handlers", "main", "payloads_of", "run", "send_rows", "topic"]
+__all__ = ["Consuming", "Handlers", "handlers", "main", "payloads_of", "run", "send_rows", "topic"]
 
 LOG = logging.getLogger("springtide.streams")
 PAYLOADS_KEPT = timedelta(days=7)
@@ -99,7 +99,7 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
         await broker.stop()
 
 
-class _Consuming:
+class Consuming:
     """The broker's messages handled and the outbox's events published, until told to stop."""
 
     def __init__(self, home: Home, handlers: Handlers) -> None:
@@ -108,7 +108,7 @@ class _Consuming:
         self._handlers = handlers
         self._told = asyncio.Event()
         self._working = 0  # deliveries
-        self._broken: Exception | None = None
+        self._broken: BaseException | None = None
         self._broker: Broker
         patience_s = home.settings.streams.patience.total_seconds()
         self._consumer = Consumer(self._payloads, self._bury, patience_s=patience_s)
@@ -122,8 +122,9 @@ class _Consuming:
 
         Raises
         ------
-        Exception
-            Whatever broke in the handling itself: nothing is acknowledged after that, and a new process begins there.
+        BaseException
+            Whatever broke in the handling itself, also what is no `Exception`, as the panic of a library in Rust: nothing
+            is acknowledged after that, and a new process begins there.
         """
         if not await self._connect():
             return
@@ -183,7 +184,9 @@ class _Consuming:
             self._working += 1
             try:
                 await self._consumer.take(inlet, delivery)
-            except Exception as error:  # noqa: BLE001 # a fault of ours, told by `run`
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 # a fault of ours or a library's panic, told by `run`
                 self._broken = error
                 self._told.set()
                 await asyncio.Event().wait()
@@ -246,7 +249,7 @@ def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:
 
 
 async def _run(home: Home, handlers: Handlers) -> None:
-    consuming = _Consuming(home, handlers)
+    consuming = Consuming(home, handlers)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, consuming.stop)
     _open_broker(home)  # what is wrong with the settings is said before anything else

@@ -154,7 +154,10 @@ class Consumer:
         self._clock, self._sleep, self._now = clock, sleep, now
 
     async def take(self, inlet: Inlet[M], delivery: Delivery) -> None:
-        """Work a delivery off; returns when the broker has been told."""
+        """Work a delivery off; returns when the broker has been told.
+
+        What a handler raises that is no `Exception` is raised here, and the broker is not told: the process has to end.
+        """
         handled: list[Payload] = []
         async with _holding(delivery):
             lanes = await self._sort(inlet, delivery.bodies)

@@ -75,7 +75,10 @@ class Redis:
         for topic in self._gatherings:
             await self._take_up(topic)
         await self._broker.start()
-        await asyncio.gather(self._look_after(), *(gathering.run() for gathering in self._gatherings.values()))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_after())
+            for gathering in self._gatherings.values():
+                group.create_task(gathering.run())
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; it is as safe as the server's `appendfsync` says when this returns."""
