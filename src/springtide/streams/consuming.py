@@ -37,6 +37,7 @@ PASSING = (NotReady, StoreFailed, SourceUnavailable, ComputeFailed, CallsUsedUp)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 30.0
 MOST_TRIES = 3  # where an error is not one of ours: a fault of the handler, or a race
 TOGETHER_BYTES = 32 * 1024 * 1024  # of the payloads that are handled at once
+MOST_WORDS = 1_000  # characters of each field of a dead letter: an error may repeat what was sent
 HOLD_S = 2.0  # how often the broker hears that a delivery is still being worked on
 
 M = TypeVar("M", bound=RowsMessage | JobMessage)
@@ -217,29 +218,41 @@ class Consumer:
         return not isinstance(error, SpringtideError) and lane.failures < MOST_TRIES
 
     async def _set_aside(self, topic: str, body: bytes, error: Exception) -> None:
-        """Send a message to the dead letters, for as long as it takes."""
+        """Send a message to the dead letters, for as long as it takes.
+
+        The broker may find a letter too large, and every broker says so in words of its own: after the first failure
+        the original goes to the store, and the letter is small.
+        """
         if not isinstance(error, SpringtideError):
             LOG.error("%s: a message made its handler fail", topic, exc_info=error)
-        wait = FIRST_WAIT_S
+        wait, wrap = FIRST_WAIT_S, self._payloads.wrap
+        original: Payload | None = None
         while True:
             try:
-                letter = DeadMessage(
-                    id=hashlib.sha256(topic.encode() + b"\0" + body).hexdigest(),
-                    topic=topic,
-                    at=self._now(),
-                    what=_in_one_line(error),
-                    where=getattr(error, "where", "the handler of the message"),
-                    do=getattr(error, "do", "look at the log of the consumer"),
-                    original=await asyncio.to_thread(self._payloads.wrap, body),
-                )
+                if original is None:
+                    original = await asyncio.to_thread(wrap, body)
+                letter = self._letter(topic, body, error, original)
                 await self._bury(letter)
             except Exception as failure:  # noqa: BLE001 # of the store or the client: without a letter nothing is given up
                 LOG.warning("%s: a dead letter could not be sent, again in %.1f s: %s", topic, wait, failure)
                 await self._sleep(wait)
                 wait = min(LONGEST_WAIT_S, 2 * wait)
+                if original is not None and original.stored is None:
+                    wrap, original = self._payloads.store, None
             else:
                 LOG.warning("%s: a message was set aside: %s", topic, letter.what)
                 return
+
+    def _letter(self, topic: str, body: bytes, error: Exception, original: Payload) -> DeadMessage:
+        return DeadMessage(
+            id=hashlib.sha256(topic.encode() + b"\0" + body).hexdigest(),
+            topic=topic,
+            at=self._now(),
+            what=_in_one_line(error)[:MOST_WORDS],
+            where=str(getattr(error, "where", "the handler of the message"))[:MOST_WORDS],
+            do=str(getattr(error, "do", "look at the log of the consumer"))[:MOST_WORDS],
+            original=original,
+        )
 
     def _forget(self, payloads: Sequence[Payload]) -> None:
         with suppress(StoreFailed):  # what is left is swept away by its age

@@ -23,7 +23,7 @@ __all__ = [
     "encode",
 ]
 
-INLINE = 256 * 1024  # bytes of a payload that travel inside its message; more goes to the store
+INLINE = 256 * 1024  # bytes of a payload, as JSON, that travel inside its message; more goes to the store
 
 Word = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 TableName = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]

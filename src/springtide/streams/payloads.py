@@ -11,7 +11,7 @@ import obstore
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadMessage
 from springtide.registry.store import failing, flush, open_store
-from springtide.streams.messages import INLINE, Payload, Reference
+from springtide.streams.messages import INLINE, Payload, Reference, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,13 +34,16 @@ class Payloads:
         self._now = now
 
     def wrap(self, data: bytes) -> Payload:
-        """The payload of these bytes; above 256 KiB they are in the store when this returns."""
-        if len(data) > INLINE:
-            return Payload(stored=self._put(data))
-        try:
-            return Payload(text=data.decode())
-        except UnicodeDecodeError:
-            return Payload(base64=data)
+        """The payload of these bytes; where JSON takes more than 256 KiB for them, they are in the store when this returns."""
+        if len(data) <= INLINE:
+            inline = _inline(data)
+            if len(encode(inline)) <= INLINE:
+                return inline
+        return self.store(data)
+
+    def store(self, data: bytes) -> Payload:
+        """The payload of these bytes, however few; they are in the store when this returns."""
+        return Payload(stored=self._put(data))
 
     def read(self, payload: Payload) -> bytes:
         """The bytes of a payload, checked.
@@ -99,3 +102,10 @@ class Payloads:
                 obstore.delete(self._store, name)
             except FileNotFoundError:
                 return  # S3 says nothing in this case; a folder should not differ
+
+
+def _inline(data: bytes) -> Payload:
+    try:
+        return Payload(text=data.decode())
+    except UnicodeDecodeError:
+        return Payload(base64=data)

@@ -28,6 +28,7 @@ class World:
         self.told = 0
         self.fail: Callable[[str], Exception | None] = lambda _batch: None
         self.no_letters = 0  # so many dead letters fail to be sent
+        self.largest_letter = 10 * INLINE  # bytes
         self.payloads = Payloads(str(folder / "streams"))
         self.consumer = Consumer(
             self.payloads, self.bury, patience_s=patience_s, clock=lambda: self.time, sleep=self.sleep
@@ -40,6 +41,8 @@ class World:
         if self.no_letters:
             self.no_letters -= 1
             raise ConnectionError("the broker is away")
+        if len(encode(letter)) > self.largest_letter:
+            raise ValueError("the broker takes no such large message")
         self.dead.append(letter)
 
     async def acknowledge(self) -> None:
@@ -148,6 +151,22 @@ def test_a_dead_letter_that_cannot_be_sent_is_sent_again_before_anything_is_ackn
     assert len(world.dead) == 1
     assert world.time == pytest.approx(0.1 + 0.2 + 0.4)
     assert world.told == 1
+
+
+def test_a_letter_that_is_too_large_for_the_broker_is_sent_as_a_reference_to_the_store(world: World) -> None:
+    world.largest_letter = 2_000
+    world.take(b"x" * 5_000, batch("1"))
+    assert world.done == ["1"]
+    (letter,) = world.dead
+    assert letter.original.stored is not None
+    assert world.payloads.read(letter.original) == b"x" * 5_000
+
+
+def test_the_words_of_a_letter_are_cut_however_much_the_error_repeats(world: World) -> None:
+    world.fail = failing(99, "1", error=BadRows("w" * 10**6, where="x" * 10**6, do="y" * 10**6))
+    world.take(batch("1"))
+    (letter,) = world.dead
+    assert [len(words) for words in (letter.what, letter.where, letter.do)] == [1_000, 1_000, 1_000]
 
 
 def test_the_payload_of_a_handled_message_is_removed_and_that_of_a_dead_one_kept(world: World) -> None:
