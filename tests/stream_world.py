@@ -71,7 +71,7 @@ def frame(data: bytes) -> pl.DataFrame:
 def counting(home: Home, ledger: Path) -> Handlers:
     """Rows of messages that came together go into the lake in one commit, and every batch is counted once."""
 
-    def handle(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> None:
+    def handle(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
         with closing(sqlite3.connect(ledger, timeout=30)) as book, book:
             book.executemany("INSERT INTO came VALUES (?)", [(message.batch,) for message in messages])
         frames = [frame(read(message.data)) for message in messages]
@@ -80,6 +80,7 @@ def counting(home: Home, ledger: Path) -> Handlers:
         with closing(sqlite3.connect(ledger, timeout=30)) as book, book:
             for message, one in zip(messages, frames, strict=True):
                 book.execute("INSERT OR IGNORE INTO counted VALUES (?, ?)", (message.batch, one.height))
+        return [None] * len(messages)
 
     return Handlers(rows=handle)
 

@@ -33,8 +33,8 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
         yield world.make_home(tmp_path / "home", url, together=2)
 
 
-def no_jobs(messages: Sequence[JobMessage], _read: Callable[[Payload], bytes]) -> None:
-    assert not messages
+def no_jobs(messages: Sequence[JobMessage], _read: Callable[[Payload], bytes]) -> list[Exception | None]:
+    raise AssertionError(f"no job was sent, and {len(messages)} came")
 
 
 def consume(home: Home, handle: Handler[RowsMessage], *, until: Callable[[], bool]) -> None:
@@ -56,13 +56,14 @@ def test_a_panic_of_a_handler_ends_the_consumer_and_nothing_after_it_is_lost(hom
     world.send(home, [world.as_sent(world.rows_message(number)) for number in range(10)])
     done: list[str] = []
 
-    def panic(messages: Sequence[RowsMessage], _read: Callable[[Payload], bytes]) -> None:
+    def panic(messages: Sequence[RowsMessage], _read: Callable[[Payload], bytes]) -> list[Exception | None]:
         if any(one.batch == "b3" for one in messages):
             raise Panic("the library broke")
-        done.extend(one.batch for one in messages)
+        return work(messages, _read)
 
-    def work(messages: Sequence[RowsMessage], _read: Callable[[Payload], bytes]) -> None:
+    def work(messages: Sequence[RowsMessage], _read: Callable[[Payload], bytes]) -> list[Exception | None]:
         done.extend(one.batch for one in messages)
+        return [None] * len(messages)
 
     with pytest.raises(Panic):
         consume(home, panic, until=lambda: len(done) > 10)

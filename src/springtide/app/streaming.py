@@ -25,14 +25,16 @@ from springtide.domain.clock import utc_now
 from springtide.domain.errors import SettingsError, SpringtideError
 from springtide.domain.notice import STREAM
 from springtide.streams.broker import open_broker, without_password
-from springtide.streams.consuming import Consumer, Delivery, Handler, Inlet, Take
+from springtide.streams.consuming import PASSING, Consumer, Delivery, Handler, Inlet, Take
 from springtide.streams.messages import JobMessage, Payload, RowsMessage, encode
 from springtide.streams.payloads import Payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
     from springtide.app.home import Home
+    from springtide.domain.regions import Receipt
     from springtide.streams.broker import Broker
     from springtide.streams.messages import DeadMessage
 
@@ -58,24 +60,50 @@ class Handlers:
 def handlers(home: Home) -> Handlers:
     """What this house does with what arrives."""
 
-    def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> None:
+    def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
         """All are handed in before the first is waited for, so that one commit takes them."""
-        waiting = [
-            hand_in(
-                home, one.table, region=one.region, batch=one.batch, data=read(one.data), form=one.form, now=utc_now()
-            )
-            for one in messages
-        ]
-        for receipt in waiting:
-            receipt.result()
-
-    def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> None:
+        waiting: list[Future[Receipt] | Exception] = []
         for one in messages:
-            files = {"data": one.data, "model": one.model, "script": one.script}
-            sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
-            submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=f"{STREAM}/{one.id}")
+            try:
+                waiting.append(_hand_in(home, one, read))
+            except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
+                waiting.append(error)
+                if isinstance(error, PASSING):
+                    break
+        outcomes = [one if isinstance(one, Exception) else _failure(one) for one in waiting]
+        return outcomes + outcomes[-1:] * (len(messages) - len(outcomes))
+
+    def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
+        outcomes: list[Exception | None] = []
+        for one in messages:
+            try:
+                _submit(home, one, read)
+            except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+        return outcomes
 
     return Handlers(rows=rows, jobs=jobs)
+
+
+def _hand_in(home: Home, one: RowsMessage, read: Callable[[Payload], bytes]) -> Future[Receipt]:
+    data = read(one.data)
+    return hand_in(home, one.table, region=one.region, batch=one.batch, data=data, form=one.form, now=utc_now())
+
+
+def _failure(receipt: Future[Receipt]) -> Exception | None:
+    """Why a batch could not be stored, once that is known; None when it is."""
+    error = receipt.exception()
+    if error is None or isinstance(error, Exception):
+        return error
+    raise error
+
+
+def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> None:
+    files = {"data": one.data, "model": one.model, "script": one.script}
+    sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
+    submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=f"{STREAM}/{one.id}")
 
 
 def topic(home: Home, name: str) -> str:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from springtide.streams.payloads import Payloads
 
-__all__ = ["Consumer", "Delivery", "Handler", "Inlet", "Take"]
+__all__ = ["PASSING", "Consumer", "Delivery", "Handler", "Inlet", "Take"]
 
 LOG = logging.getLogger("springtide.streams")
 PASSING = (NotReady, StoreFailed, SourceUnavailable, ComputeFailed, CallsUsedUp)
@@ -47,13 +47,19 @@ M_contra = TypeVar("M_contra", bound=RowsMessage | JobMessage, contravariant=Tru
 class Handler(Protocol[M_contra]):
     """What is done with messages of one lane that came together, in their order."""
 
-    def __call__(self, messages: Sequence[M_contra], read: Callable[[Payload], bytes], /) -> None:
+    def __call__(self, messages: Sequence[M_contra], read: Callable[[Payload], bytes], /) -> Sequence[Exception | None]:
         """Handle all of them; what they do is durable when this returns, and done once, however often they come.
+
+        Returns
+        -------
+        outcomes : sequence
+            Of each message None, or why it could not be handled. Where that is a reason that passes, the messages after
+            it are better left for the next time, so that order is kept: with the same outcome.
 
         Raises
         ------
-        SpringtideError
-            If one of them cannot be handled; any of them may have been.
+        Exception
+            What is then the outcome of every message.
         """
 
 
@@ -90,18 +96,15 @@ class _Arrival(Generic[M]):
 
 @dataclass(slots=True)
 class _Lane(Generic[M]):
-    """Messages that keep their order, the first of which has failed so often, and since when."""
+    """Messages that keep their order; how often some of them have failed without an end, and since when."""
 
     waiting: deque[_Arrival[M]] = field(default_factory=deque)
-    alone: int = 0  # of the first ones each is handled by itself, to find the one that fails
     failures: int = 0
     failing_since: float | None = None
     due: float = 0.0
 
-    def next(self) -> list[_Arrival[M]]:
-        """The messages to handle at once."""
-        if self.alone:
-            return [self.waiting[0]]
+    def take(self) -> list[_Arrival[M]]:
+        """The messages to handle at once, which wait no more."""
         chunk: list[_Arrival[M]] = []
         size = 0
         for one in self.waiting:
@@ -109,13 +112,17 @@ class _Lane(Generic[M]):
             if chunk and size > TOGETHER_BYTES:
                 break
             chunk.append(one)
+        for _ in chunk:
+            self.waiting.popleft()
         return chunk
 
-    def drop(self, count: int) -> None:
-        """The first `count` are done with."""
-        for _ in range(count):
-            self.waiting.popleft()
-        self.alone = max(0, self.alone - count)
+    def put_back(self, chunk: Sequence[_Arrival[M]], *, due: float) -> None:
+        """Let these wait before all others, until then."""
+        self.waiting.extendleft(reversed(chunk))
+        self.due = due
+
+    def goes(self) -> None:
+        """Nothing of it waits to be tried again."""
         self.failures, self.failing_since, self.due = 0, None, 0.0
 
 
@@ -124,7 +131,7 @@ class Consumer:
 
     A message that cannot be read or handled goes to the dead letters with the reason, and holds up no other. What fails
     for a reason that passes is tried again, later each time, with all that came after it in its lane waiting; after
-    `patience_s` seconds the first of the lane goes to the dead letters. A delivery ends when all its messages have been
+    `patience_s` seconds what has failed goes to the dead letters. A delivery ends when all its messages have been
     handled or set aside; only then the broker is told, and only then it may give the next one.
 
     Parameters
@@ -134,7 +141,7 @@ class Consumer:
     bury : callable
         Sends a dead letter; when it returns the broker has it.
     patience_s : float
-        How long the first message of a lane may keep failing for a reason that passes.
+        How long a lane may keep failing for a reason that passes.
     clock, sleep, now
         Of the event loop and the wall; other ones for tests.
     """
@@ -190,27 +197,34 @@ class Consumer:
 
     async def _attempt(self, inlet: Inlet[M], lane: _Lane[M]) -> list[Payload]:
         """Handle the next messages of a lane; the payloads of those that are done."""
-        chunk = lane.next()
+        chunk = lane.take()
         try:
-            await asyncio.to_thread(inlet.handle, [one.message for one in chunk], self._payloads.read)
-        except Exception as error:  # noqa: BLE001 # of a handler: what it means for the message is decided below
-            await self._failed(inlet, lane, error, together=len(chunk))
-            return []
-        lane.drop(len(chunk))
-        return [payload for one in chunk for payload in one.message.payloads]
+            outcomes = await asyncio.to_thread(inlet.handle, [one.message for one in chunk], self._payloads.read)
+        except Exception as error:  # noqa: BLE001 # of a handler: what it means for the messages is decided below
+            outcomes = [error] * len(chunk)
+        failed = [(one, why) for one, why in zip(chunk, outcomes, strict=True) if why is not None]
+        if failed:
+            await self._failed(inlet, lane, failed)
+        else:
+            lane.goes()
+        done = (one.message for one, why in zip(chunk, outcomes, strict=True) if why is None)
+        return [payload for message in done for payload in message.payloads]
 
-    async def _failed(self, inlet: Inlet[M], lane: _Lane[M], error: Exception, *, together: int) -> None:
+    async def _failed(self, inlet: Inlet[M], lane: _Lane[M], failed: Sequence[tuple[_Arrival[M], Exception]]) -> None:
+        """Let wait what may pass, and set aside what does not."""
         lane.failures += 1
         lane.failing_since = self._clock() if lane.failing_since is None else lane.failing_since
-        if self._may_pass(lane, error):
-            wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (lane.failures - 1))
-            lane.due = self._clock() + wait
-            LOG.warning("%s: tried again in %.1f s: %s", inlet.topic, wait, _in_one_line(error))
-        elif together > 1:
-            lane.alone, lane.failures = together, 0
-        else:
-            await self._set_aside(inlet.topic, lane.waiting[0].body, error)
-            lane.drop(1)
+        passing = [one for one, why in failed if self._may_pass(lane, why)]
+        for one, why in failed:
+            if one not in passing:
+                await self._set_aside(inlet.topic, one.body, why)
+        if not passing:
+            lane.goes()
+            return
+        wait = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (lane.failures - 1))
+        lane.put_back(passing, due=self._clock() + wait)
+        reason = next(why for one, why in failed if one in passing)
+        LOG.warning("%s: tried again in %.1f s: %s", inlet.topic, wait, _in_one_line(reason))
 
     def _may_pass(self, lane: _Lane[M], error: Exception) -> bool:
         if isinstance(error, PASSING):
