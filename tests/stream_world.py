@@ -117,7 +117,12 @@ def send(home: Home, bodies: Iterable[tuple[str, str, bytes, str]]) -> None:
 
 def as_sent(message: RowsMessage, turn: int = 1) -> tuple[str, str, bytes, str]:
     """What `send` takes; sent for the second time a message has another id, as from a sender that forgets."""
-    return "rows", f"{message.table}/{message.region}", encode(message), f"{message.id}#{turn}"
+    return (
+        "rows",
+        f"{message.table}/{message.region}",
+        encode(message),
+        f"{message.table}/{message.region}/{message.batch}#{turn}",
+    )
 
 
 def kill_many(folder: Path, *, batches: int, kills: int, seed: int, patience_s: float = 600) -> int:

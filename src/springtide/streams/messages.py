@@ -77,11 +77,6 @@ class RowsMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     version: Literal[1] = 1
 
     @property
-    def id(self) -> str:
-        """What makes it the same message when it comes again."""
-        return f"{self.table}/{self.region}/{self.batch}"
-
-    @property
     def lane(self) -> str:
         """Messages of one lane keep their order."""
         return self.table

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.brokers import broker
 from tests.regions_world import make_home
 
 from springtide.app.regions import region_facts
-from springtide.app.streaming import handlers, payloads_of
-from springtide.domain.errors import BadRows
-from springtide.streams.messages import Payload, RowsMessage
+from springtide.app.streaming import handlers, payloads_of, send_rows
+from springtide.domain.errors import BadRows, Conflict
+from springtide.streams.broker import open_broker
+from springtide.streams.messages import Payload, RowsMessage, decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from springtide.app.home import Home
+    from springtide.streams.consuming import Delivery
 
 
 @pytest.fixture
@@ -46,3 +50,39 @@ def test_one_refused_batch_leaves_the_counts_of_the_others_as_they_are(home: Hom
     assert isinstance(outcomes[13], BadRows)
     (facts,) = region_facts(home, "covid")["regions"]
     assert (facts["batches"], facts["repeated"], facts["refused"]) == (27, 0, 1)
+
+
+def test_another_content_under_the_name_of_a_batch_reaches_the_consumer_and_is_a_conflict(tmp_path: Path) -> None:
+    with broker("nats", tmp_path) as url:
+        home = make_home(tmp_path, more=f'[streams]\nurl = "{url}"\n')
+        for data in (csv(1), csv(2)):
+            asyncio.run(send_rows(home, batch("w1", Payload(text=data))))
+        came = received(url, 2)
+    assert [one is None or type(one) for one in take(home, [decode(body, RowsMessage) for body in came])] == [
+        True,
+        Conflict,
+    ]
+
+
+def received(url: str, count: int) -> list[bytes]:
+    """The first messages of the topic of rows."""
+
+    async def read() -> list[bytes]:
+        found: list[bytes] = []
+        reader = open_broker(url, group="people", prefix="springtide", together=10)
+
+        async def take(delivery: Delivery) -> None:
+            found.extend(delivery.bodies)
+            await delivery.done()
+
+        reader.read("springtide.rows", take)
+        await reader.start()
+        running = asyncio.create_task(reader.run())
+        async with asyncio.timeout(20):
+            while len(found) < count:
+                await asyncio.sleep(0.05)
+        running.cancel()
+        await reader.stop()
+        return found
+
+    return asyncio.run(read())
