@@ -10,8 +10,9 @@ import signal
 import socket
 import sys
 import uuid
+from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from springtide.app.home import open_home, read_settings, store_options
+from springtide.app.intake import catch_up, check_same
 from springtide.app.jobs import Sent, read_params, submit_job
-from springtide.app.regions import hand_in
+from springtide.app.regions import hand_in, taking, too_large
 from springtide.app.stream_events import publish_events
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import SettingsError, SpringtideError
+from springtide.domain.errors import BadMessage, SettingsError, SpringtideError, TooLarge
 from springtide.domain.notice import STREAM
+from springtide.domain.regions import Receipt
 from springtide.streams.broker import open_broker, without_password
 from springtide.streams.consuming import PASSING, Consumer, Delivery, Handler, Inlet, Take
 from springtide.streams.messages import JobMessage, Payload, RowsMessage, encode
@@ -32,10 +35,8 @@ from springtide.streams.payloads import Payloads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from concurrent.futures import Future
 
     from springtide.app.home import Home
-    from springtide.domain.regions import Receipt
     from springtide.streams.broker import Broker
     from springtide.streams.messages import DeadMessage
 
@@ -89,8 +90,36 @@ def handlers(home: Home) -> Handlers:
 
 
 def _hand_in(home: Home, one: RowsMessage, read: Callable[[Payload], bytes]) -> Future[Receipt]:
+    """Let a batch be stored; one in the store is looked for among the known ones first: its bytes go when it is taken."""
+    if one.data.stored is not None:
+        source = taking(home, one.table, one.region)
+        if one.data.stored.size > source.max_body:
+            raise too_large(source, one.table)
+        known = _taken_before(home, one, one.data.stored.sha256)
+        if known is not None:
+            return known
     data = read(one.data)
     return hand_in(home, one.table, region=one.region, batch=one.batch, data=data, form=one.form, now=utc_now())
+
+
+def _taken_before(home: Home, one: RowsMessage, sha256: str) -> Future[Receipt] | None:
+    """What is said to a batch of a name that is known; None when it is not."""
+    if one.table not in home.lake.names():
+        return None
+    table, name = home.lake.table(one.table), (one.region, one.batch)
+    lake_id, version = table.identity()
+    catch_up(home.registry, table, lake_id, version)
+    known = home.registry.find_batches(one.table, lake_id, [name]).get(name)
+    if known is None:
+        return None
+    outcome = check_same(known, sha256)
+    answer: Future[Receipt] = Future()
+    if isinstance(outcome, Receipt):
+        home.registry.enter_batches(one.table, lake_id, [], again=[replace(outcome, at=utc_now())])
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)
+    return answer
 
 
 def _failure(receipt: Future[Receipt]) -> Exception | None:
@@ -102,9 +131,22 @@ def _failure(receipt: Future[Receipt]) -> Exception | None:
 
 
 def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> None:
+    """Let a job wait; where its large files are gone, it was taken before."""
+    most, key = home.settings.jobs.max_body, f"{STREAM}/{one.id}"
+    if sum(payload.size for payload in one.payloads) > most:
+        raise TooLarge(
+            f"the job is larger than {most:,} bytes",
+            where=f"job {one.id}",
+            do="send less, or let max_body of section [jobs] be larger",
+        )
     files = {"data": one.data, "model": one.model, "script": one.script}
-    sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
-    submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=f"{STREAM}/{one.id}")
+    try:
+        sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
+    except BadMessage:
+        if home.registry.job_with_key(key) is None:
+            raise
+        return
+    submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=key)
 
 
 def topic(home: Home, name: str) -> str:

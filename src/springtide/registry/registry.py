@@ -400,6 +400,11 @@ class Registry:
         with reading(self._engine) as connection:
             return jobs.find(connection, job)
 
+    def job_with_key(self, key: str) -> Job | None:
+        """The job that was sent under a key of its sender."""
+        with reading(self._engine) as connection:
+            return jobs.with_key(connection, key)
+
     def jobs(self, limit: int = 50) -> list[Job]:
         """The newest jobs, newest first."""
         with reading(self._engine) as connection:

@@ -56,7 +56,7 @@ class Payloads:
         if payload.stored is None:
             return (payload.text or "").encode() if payload.base64 is None else payload.base64
         data = self._get(payload.stored)
-        if len(data) != payload.stored.size or hashlib.sha256(data).hexdigest() != payload.stored.sha256:
+        if data is None or hashlib.sha256(data).hexdigest() != payload.stored.sha256:
             raise BadMessage(
                 f"the payload {payload.stored.name} is not the one that was put there: its size or digest differs",
                 where=self._place,
@@ -85,10 +85,12 @@ class Payloads:
             flush(self._store, name)
         return Reference(name, len(data), hashlib.sha256(data).hexdigest())
 
-    def _get(self, reference: Reference) -> bytes:
+    def _get(self, reference: Reference) -> bytes | None:
+        """The bytes; None, and nothing is read, where they are not as many as they should be."""
         with failing("read", place=self._place):
             try:
-                return obstore.get(self._store, reference.name).bytes().to_bytes()
+                found = obstore.get(self._store, reference.name)
+                return found.bytes().to_bytes() if found.meta["size"] == reference.size else None
             except FileNotFoundError as error:
                 raise BadMessage(
                     f"the payload {reference.name} is gone: it was handled, or it was too old",

@@ -11,9 +11,9 @@ from tests.regions_world import make_home
 
 from springtide.app.regions import region_facts
 from springtide.app.streaming import handlers, payloads_of, send_rows
-from springtide.domain.errors import BadRows, Conflict
+from springtide.domain.errors import BadMessage, BadRows, Conflict, TooLarge
 from springtide.streams.broker import open_broker
-from springtide.streams.messages import Payload, RowsMessage, decode
+from springtide.streams.messages import File, JobMessage, Payload, RowsMessage, decode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +50,40 @@ def test_one_refused_batch_leaves_the_counts_of_the_others_as_they_are(home: Hom
     assert isinstance(outcomes[13], BadRows)
     (facts,) = region_facts(home, "covid")["regions"]
     assert (facts["batches"], facts["repeated"], facts["refused"]) == (27, 0, 1)
+
+
+def large(home: Home, day: int) -> Payload:
+    return payloads_of(home).store(csv(day).encode())
+
+
+def test_a_batch_in_the_store_that_comes_again_after_its_bytes_have_gone_is_a_repetition(home: Home) -> None:
+    message = batch("w1", large(home, 1))
+    assert take(home, [message]) == [None]
+    payloads_of(home).remove(message.payloads)
+    assert take(home, [message]) == [None]
+    (facts,) = region_facts(home, "covid")["regions"]
+    assert (facts["batches"], facts["repeated"]) == (1, 1)
+    assert [type(one) for one in take(home, [batch("w1", large(home, 2))])] == [Conflict]
+
+
+def test_a_batch_in_the_store_that_is_larger_than_the_table_takes_is_not_read(tmp_path: Path) -> None:
+    home = make_home(tmp_path, more="max_body = 1_000")
+    payload = payloads_of(home).store(b"x" * 1_001)
+    payloads_of(home).remove([payload])
+    assert [type(one) for one in take(home, [batch("w1", payload)])] == [TooLarge]
+
+
+def test_a_job_that_comes_again_after_its_large_files_have_gone_is_the_same_job(home: Home) -> None:
+    data = payloads_of(home).store(b"a,b\n1,2\n")
+    job = JobMessage(id="j1", params={"target": "b"}, data=File(name="train.csv", content=data))
+    jobs = handlers(home).jobs
+    assert jobs is not None
+    assert jobs([job], payloads_of(home).read) == [None]
+    payloads_of(home).remove(job.payloads)
+    assert jobs([job], payloads_of(home).read) == [None]
+    assert len(home.registry.jobs()) == 1
+    other = JobMessage(id="j2", params={"target": "b"}, data=job.data)
+    assert [type(one) for one in jobs([other], payloads_of(home).read)] == [BadMessage]
 
 
 def test_another_content_under_the_name_of_a_batch_reaches_the_consumer_and_is_a_conflict(tmp_path: Path) -> None:

@@ -65,6 +65,14 @@ def test_bytes_that_are_not_those_that_were_put_there_are_refused(
         payloads.read(payload)
 
 
+def test_a_payload_of_another_size_is_refused_before_it_is_read(payloads: Payloads, tmp_path: Path) -> None:
+    payload = payloads.wrap(LARGE)
+    with files(tmp_path)[0].open("r+b") as file:
+        file.truncate(1 << 40)  # a hole: no memory holds it
+    with pytest.raises(BadMessage, match="size or digest differs"):
+        payloads.read(payload)
+
+
 def test_only_what_is_too_old_is_swept_away(payloads: Payloads) -> None:
     payload = payloads.wrap(LARGE)
     now = datetime.now(UTC)
