@@ -186,7 +186,7 @@ class Consuming:
         self._broken: BaseException | None = None
         self._broker: Broker
         patience_s = home.settings.streams.patience.total_seconds()
-        self._consumer = Consumer(self._payloads, self._bury, patience_s=patience_s)
+        self._consumer = Consumer(self._payloads, self._bury, patience_s=patience_s, check=self._check)
 
     def stop(self) -> None:
         """Stop; what is being handled comes to its end first."""
@@ -269,6 +269,11 @@ class Consuming:
                 self._working -= 1
 
         return take
+
+    def _check(self) -> None:
+        """Raise where the database does not answer or the store takes nothing."""
+        self._home.registry.due_notices(utc_now(), 1)
+        self._payloads.remove([self._payloads.store(b"is the store there?")])
 
     async def _bury(self, letter: DeadMessage) -> None:
         await self._broker.publish(topic(self._home, "dead"), encode(letter), key=letter.topic, message_id=letter.id)

@@ -35,6 +35,7 @@ __all__ = ["PASSING", "Consumer", "Delivery", "Handler", "Inlet", "Take"]
 LOG = logging.getLogger("springtide.streams")
 PASSING = (NotReady, StoreFailed, SourceUnavailable, ComputeFailed, CallsUsedUp)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.1, 30.0
+FORGET_S = 60.0  # after which a lane of which nothing has come is as good as new, or `patience_s` where that is longer
 MOST_TRIES = 3  # where an error is not one of ours: a fault of the handler, or a race
 TOGETHER_BYTES = 32 * 1024 * 1024  # of the payloads that are handled at once
 MOST_WORDS = 1_000  # characters of each field of a dead letter: an error may repeat what was sent
@@ -96,11 +97,10 @@ class _Arrival(Generic[M]):
 
 @dataclass(slots=True)
 class _Lane(Generic[M]):
-    """Messages that keep their order; how often some of them have failed without an end, and since when."""
+    """Messages that keep their order, and how often some of them have failed without an end."""
 
     waiting: deque[_Arrival[M]] = field(default_factory=deque)
     failures: int = 0
-    failing_since: float | None = None
     due: float = 0.0
 
     def take(self) -> list[_Arrival[M]]:
@@ -123,7 +123,15 @@ class _Lane(Generic[M]):
 
     def goes(self) -> None:
         """Nothing of it waits to be tried again."""
-        self.failures, self.failing_since, self.due = 0, None, 0.0
+        self.failures, self.due = 0, 0.0
+
+
+@dataclass(slots=True)
+class _Failing:
+    """Since when a lane has been failing, and when it did last; seconds of the clock."""
+
+    since: float
+    last: float
 
 
 class Consumer:
@@ -131,7 +139,9 @@ class Consumer:
 
     A message that cannot be read or handled goes to the dead letters with the reason, and holds up no other. What fails
     for a reason that passes is tried again, later each time, with all that came after it in its lane waiting; after
-    `patience_s` seconds what has failed goes to the dead letters. A delivery ends when all its messages have been
+    `patience_s` seconds what has failed goes to the dead letters, unless `check` finds that nothing at all would go: then
+    all wait until the outage has passed. A lane that has used its patience up has none for later deliveries, until one
+    of its messages goes or nothing of it has come for as long: it holds up the other ones once. A delivery ends when all its messages have been
     handled or set aside; only then the broker is told, and only then it may give the next one.
 
     Parameters
@@ -142,6 +152,8 @@ class Consumer:
         Sends a dead letter; when it returns the broker has it.
     patience_s : float
         How long a lane may keep failing for a reason that passes.
+    check : callable
+        Raises where not even the store and the database answer.
     clock, sleep, now
         Of the event loop and the wall; other ones for tests.
     """
@@ -152,13 +164,15 @@ class Consumer:
         bury: Callable[[DeadMessage], Awaitable[None]],
         *,
         patience_s: float,
+        check: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._payloads = payloads
         self._bury = bury
-        self._patience_s = patience_s
+        self._patience_s, self._check = patience_s, check
+        self._failing: dict[str, _Failing] = {}  # by the names of lanes, oldest first
         self._clock, self._sleep, self._now = clock, sleep, now
 
     async def take(self, inlet: Inlet[M], delivery: Delivery) -> None:
@@ -174,7 +188,7 @@ class Consumer:
                 lane = lanes[name]
                 if (wait := lane.due - self._clock()) > 0:
                     await self._sleep(wait)
-                handled += await self._attempt(inlet, lane)
+                handled += await self._attempt(inlet, name, lane)
                 if not lane.waiting:
                     del lanes[name]
         try:
@@ -195,7 +209,7 @@ class Consumer:
                 lanes.setdefault(message.lane, _Lane()).waiting.append(_Arrival(body, message))
         return lanes
 
-    async def _attempt(self, inlet: Inlet[M], lane: _Lane[M]) -> list[Payload]:
+    async def _attempt(self, inlet: Inlet[M], name: str, lane: _Lane[M]) -> list[Payload]:
         """Handle the next messages of a lane; the payloads of those that are done."""
         chunk = lane.take()
         try:
@@ -204,17 +218,26 @@ class Consumer:
             outcomes = [error] * len(chunk)
         failed = [(one, why) for one, why in zip(chunk, outcomes, strict=True) if why is not None]
         if failed:
-            await self._failed(inlet, lane, failed)
+            await self._failed(inlet, name, lane, failed)
         else:
             lane.goes()
+        if None in outcomes:
+            self._failing.pop(f"{inlet.topic} {name}", None)
         done = (one.message for one, why in zip(chunk, outcomes, strict=True) if why is None)
         return [payload for message in done for payload in message.payloads]
 
-    async def _failed(self, inlet: Inlet[M], lane: _Lane[M], failed: Sequence[tuple[_Arrival[M], Exception]]) -> None:
+    async def _failed(
+        self, inlet: Inlet[M], name: str, lane: _Lane[M], failed: Sequence[tuple[_Arrival[M], Exception]]
+    ) -> None:
         """Let wait what may pass, and set aside what does not."""
         lane.failures += 1
-        lane.failing_since = self._clock() if lane.failing_since is None else lane.failing_since
-        passing = [one for one, why in failed if self._may_pass(lane, why)]
+        waits = any(isinstance(why, PASSING) for _, why in failed) and await self._may_wait(f"{inlet.topic} {name}")
+        surprise = lane.failures < MOST_TRIES
+        passing = [
+            one
+            for one, why in failed
+            if (waits if isinstance(why, PASSING) else surprise and not isinstance(why, SpringtideError))
+        ]
         for one, why in failed:
             if one not in passing:
                 await self._set_aside(inlet.topic, one.body, why)
@@ -226,10 +249,23 @@ class Consumer:
         reason = next(why for one, why in failed if one in passing)
         LOG.warning("%s: tried again in %.1f s: %s", inlet.topic, wait, _in_one_line(reason))
 
-    def _may_pass(self, lane: _Lane[M], error: Exception) -> bool:
-        if isinstance(error, PASSING):
-            return self._clock() - (lane.failing_since or 0.0) < self._patience_s
-        return not isinstance(error, SpringtideError) and lane.failures < MOST_TRIES
+    async def _may_wait(self, name: str) -> bool:
+        """Whether a lane that fails for a reason that passes has patience left, or everything fails."""
+        now = self._clock()
+        for other in [
+            other for other, one in self._failing.items() if now - one.last > max(self._patience_s, FORGET_S)
+        ]:
+            del self._failing[other]
+        failing = self._failing.setdefault(name, _Failing(now, now))
+        failing.last = now
+        if now - failing.since < self._patience_s:
+            return True
+        try:
+            await asyncio.to_thread(self._check)
+        except Exception as error:  # noqa: BLE001 # whatever it is: nothing is set aside while it lasts
+            LOG.warning("nothing is set aside as long as this lasts: %s", _in_one_line(error))
+            return True
+        return False
 
     async def _set_aside(self, topic: str, body: bytes, error: Exception) -> None:
         """Send a message to the dead letters, for as long as it takes.

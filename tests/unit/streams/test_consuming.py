@@ -30,9 +30,19 @@ class World:
         self.no_letters = 0  # so many dead letters fail to be sent
         self.largest_letter = 10 * INLINE  # bytes
         self.payloads = Payloads(str(folder / "streams"))
+        self.outage_until = 0.0
         self.consumer = Consumer(
-            self.payloads, self.bury, patience_s=patience_s, clock=lambda: self.time, sleep=self.sleep
+            self.payloads,
+            self.bury,
+            patience_s=patience_s,
+            check=self.check,
+            clock=lambda: self.time,
+            sleep=self.sleep,
         )
+
+    def check(self) -> None:
+        if self.time < self.outage_until:
+            raise StoreFailed("the store is away", where="x", do="wait")
 
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
@@ -146,6 +156,39 @@ def test_a_fault_of_the_handler_is_tried_three_times_and_then_set_aside(world: W
     assert world.calls == [["1", "2"], ["1"], ["1"]]
     assert world.done == ["2"]
     assert [letter.what for letter in world.dead] == ["KeyError: 'surprise'"]
+
+
+def test_a_table_that_stays_broken_holds_up_the_others_once(tmp_path: Path) -> None:
+    world = World(tmp_path, patience_s=60)
+    broken = {str(number) for number in range(500)}
+    world.fail = lambda name: StoreFailed("broken", where="x", do="wait") if name in broken else None
+    world.take(*(batch(str(number)) for number in range(400)), batch("a", "u"))
+    assert len(world.dead) == 400
+    assert 60 <= (first := world.time) < 120
+    world.take(*(batch(str(number)) for number in range(400, 500)), batch("b", "u"))
+    assert len(world.dead) == 500
+    assert world.time - first < 1
+    assert world.done == ["a", "b"]
+
+
+def test_a_table_that_goes_again_has_its_patience_back(tmp_path: Path) -> None:
+    world = World(tmp_path, patience_s=60)
+    world.fail = lambda name: StoreFailed("broken", where="x", do="wait") if name == "1" else None
+    world.take(batch("1"))
+    world.take(batch("2"))
+    world.fail = failing(5, "3")
+    world.take(batch("3"))
+    assert [letter.what for letter in world.dead] == ["broken"]
+    assert world.done == ["2", "3"]
+
+
+def test_in_an_outage_all_wait_however_long_it_lasts_and_nothing_is_set_aside(tmp_path: Path) -> None:
+    world = World(tmp_path, patience_s=60)
+    world.outage_until = 5_000
+    world.fail = lambda _: StoreFailed("away", where="x", do="wait") if world.time < world.outage_until else None
+    world.take(*(batch(str(number)) for number in range(5)), batch("a", "u"))
+    assert world.dead == []
+    assert sorted(world.done) == ["0", "1", "2", "3", "4", "a"]
 
 
 def test_what_a_handler_raises_is_said_of_every_message_it_was_given(world: World) -> None:
