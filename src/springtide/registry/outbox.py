@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 
-from springtide.domain.notice import STREAM, Delivery
+from springtide.domain.notice import OF_A_JOB, STREAM, Delivery
 from springtide.registry.schema import OUTBOX
 from springtide.registry.wire import notice_from, to_json
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from springtide.domain.notice import Notice
 
-__all__ = ["close", "due", "forget", "post", "put_off", "undelivered"]
+__all__ = ["close", "due", "forget", "post", "postpone", "put_off", "undelivered"]
 
 COLUMNS = [OUTBOX.c[name] for name in ("body", "target", "created", "due", "tries", "state", "failure")]
 IN_ORDER = (OUTBOX.c.due, OUTBOX.c.created, OUTBOX.c.id)
@@ -41,11 +41,12 @@ def post(connection: Connection, notice: Notice, targets: Collection[str], *, du
 
 
 def due(connection: Connection, now: datetime, limit: int, *, stream: bool) -> list[Delivery]:
-    """What is due for the stream, or for all others, in order; of each target the first `limit`.
+    """What is due for the stream, or for all others, in order; of each target the first `limit`, of all senders of jobs too.
 
-    So a place that is down holds up no other.
+    So a place that is down holds up no other, and senders of jobs, who may be thousands, hold up no place.
     """
-    in_line = func.row_number().over(partition_by=OUTBOX.c.target, order_by=IN_ORDER).label("in_line")
+    place = case((OUTBOX.c.target.startswith(OF_A_JOB, autoescape=True), OF_A_JOB), else_=OUTBOX.c.target)
+    in_line = func.row_number().over(partition_by=place, order_by=IN_ORDER).label("in_line")
     meant = OUTBOX.c.target == STREAM if stream else OUTBOX.c.target != STREAM
     waiting = select(OUTBOX, in_line).where(OUTBOX.c.state == "waiting", OUTBOX.c.due <= now, meant).subquery()
     first = select(*(waiting.c[column.name] for column in COLUMNS)).where(waiting.c.in_line <= limit)
@@ -71,6 +72,11 @@ def put_off(connection: Connection, notice: str, target: str, *, due: datetime |
     changed: dict[str, Any] = {"state": "given up"} if due is None else {"due": due}
     changed |= {"tries": OUTBOX.c.tries + 1, "failure": failure}
     connection.execute(update(OUTBOX).where(_row(notice, target)).values(changed))
+
+
+def postpone(connection: Connection, notice: str, target: str, *, due: datetime) -> None:
+    """It was not tried, and is `due` later."""
+    connection.execute(update(OUTBOX).where(_row(notice, target)).values(due=due))
 
 
 def forget(connection: Connection, before: datetime) -> None:

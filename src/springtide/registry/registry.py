@@ -578,6 +578,11 @@ class Registry:
         with writing(self._engine) as connection:
             outbox.put_off(connection, notice, target, due=due, failure=failure)
 
+    def postpone_notice(self, notice: str, target: str, *, due: datetime) -> None:
+        """A notice was not tried, and is `due` later."""
+        with writing(self._engine) as connection:
+            outbox.postpone(connection, notice, target, due=due)
+
     def forget_notices(self, before: datetime) -> None:
         """Remove what was delivered or given up before that time."""
         with writing(self._engine) as connection:
