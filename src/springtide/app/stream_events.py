@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from springtide.domain.clock import utc_now
 from springtide.domain.notice import STREAM
 from springtide.streams.messages import EventMessage, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from springtide.app.home import Home
     from springtide.domain.notice import Notice
     from springtide.streams.broker import Broker
@@ -19,14 +20,18 @@ __all__ = ["message_of", "publish_events"]
 AT_ONCE = 100
 
 
-async def publish_events(home: Home, broker: Broker, topic: str) -> int:
-    """Publish what waits, oldest first; how many events that were.
+async def publish_events(home: Home, broker: Broker, topic: str, *, mine: Callable[[], bool] = lambda: True) -> int:
+    """Publish what waits, in the order in which it was written; how many events that were.
+
+    Before each hundred `mine` is asked whether the publishing is still this process's: two would send everything twice.
 
     The first failure ends it: what comes later waits, so that order is kept, and nothing is ever given up. After a
     kill between the broker's answer and the crossing off an event is sent again, under the same id.
     """
     count = 0
-    while waiting := await asyncio.to_thread(home.registry.due_notices, utc_now(), AT_ONCE, stream=True):
+    while waiting := await asyncio.to_thread(home.registry.next_events, AT_ONCE):
+        if not await asyncio.to_thread(mine):
+            break
         for one in waiting:
             message = message_of(one.notice, base=_base(home))
             key = message.model or message.source or message.id

@@ -281,13 +281,14 @@ class Consuming:
     async def _publish(self) -> None:
         """Publish what the outbox holds for the stream; one process at a time does."""
         me, wait = f"{socket.gethostname()}:{os.getpid()}", LOOK_S
-        registry, events = self._home.registry, topic(self._home, "events")
+        events = topic(self._home, "events")
+
+        def mine() -> bool:
+            return self._home.registry.lease(DUTY, me, utc_now(), DUTY_SPAN)
+
         while True:
             try:
-                waits = await asyncio.to_thread(registry.due_notices, utc_now(), 1, stream=True)
-                mine = await asyncio.to_thread(registry.lease, DUTY, me, utc_now(), DUTY_SPAN) if waits else False
-                if mine:
-                    await publish_events(self._home, self._broker, events)
+                await publish_events(self._home, self._broker, events, mine=mine)
                 wait = LOOK_S
             except Exception as error:  # noqa: BLE001 # of the client or the database: the outbox keeps what it holds
                 wait = min(LONGEST_WAIT_S, 2 * wait)

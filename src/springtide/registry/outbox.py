@@ -19,20 +19,23 @@ if TYPE_CHECKING:
 
     from springtide.domain.notice import Notice
 
-__all__ = ["close", "due", "forget", "post", "postpone", "put_off", "undelivered"]
+__all__ = ["close", "due", "forget", "in_turn", "post", "postpone", "put_off", "undelivered"]
 
 COLUMNS = [OUTBOX.c[name] for name in ("body", "target", "created", "due", "tries", "state", "failure")]
 IN_ORDER = (OUTBOX.c.due, OUTBOX.c.created, OUTBOX.c.id)
+IN_TURN = (OUTBOX.c.turn, OUTBOX.c.created, OUTBOX.c.id)  # clocks of hosts differ, and "9" comes after "10"
 
 
 def post(connection: Connection, notice: Notice, targets: Collection[str], *, due: datetime) -> None:
     """Add a row for each target that has none of this notice, in a transaction whose writers take turns."""
+    turn = (connection.scalar(select(func.max(OUTBOX.c.turn))) or 0) + 1
     known = set(connection.scalars(select(OUTBOX.c.target).where(OUTBOX.c.id == notice.id)))
     common = {
         "id": notice.id,
         "created": notice.at,
         "due": due,
         "tries": 0,
+        "turn": turn,
         "state": "waiting",
         "body": to_json(notice),
     }
@@ -40,14 +43,20 @@ def post(connection: Connection, notice: Notice, targets: Collection[str], *, du
         connection.execute(insert(OUTBOX), rows)
 
 
-def due(connection: Connection, now: datetime, limit: int, *, stream: bool) -> list[Delivery]:
-    """What is due for the stream, or for all others, in order; of each target the first `limit`, of all senders of jobs too.
+def in_turn(connection: Connection, limit: int) -> list[Delivery]:
+    """What waits for the stream, in the order in which it was written."""
+    waiting = select(*COLUMNS).where(OUTBOX.c.state == "waiting", OUTBOX.c.target == STREAM)
+    return [_delivery(row) for row in connection.execute(waiting.order_by(*IN_TURN).limit(limit))]
+
+
+def due(connection: Connection, now: datetime, limit: int) -> list[Delivery]:
+    """What is due for all others than the stream, in order; of each target the first `limit`, of all senders of jobs too.
 
     So a place that is down holds up no other, and senders of jobs, who may be thousands, hold up no place.
     """
     place = case((OUTBOX.c.target.startswith(OF_A_JOB, autoescape=True), OF_A_JOB), else_=OUTBOX.c.target)
     in_line = func.row_number().over(partition_by=place, order_by=IN_ORDER).label("in_line")
-    meant = OUTBOX.c.target == STREAM if stream else OUTBOX.c.target != STREAM
+    meant = OUTBOX.c.target != STREAM
     waiting = select(OUTBOX, in_line).where(OUTBOX.c.state == "waiting", OUTBOX.c.due <= now, meant).subquery()
     first = select(*(waiting.c[column.name] for column in COLUMNS)).where(waiting.c.in_line <= limit)
     return [

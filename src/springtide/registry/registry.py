@@ -558,10 +558,15 @@ class Registry:
         with writing(self._engine) as connection:
             outbox.post(connection, notice, targets, due=due)
 
-    def due_notices(self, now: datetime, limit: int, *, stream: bool = False) -> list[Delivery]:
-        """What waits to be delivered now, oldest first: to the stream, or to all others, of each the first `limit`."""
+    def due_notices(self, now: datetime, limit: int) -> list[Delivery]:
+        """What is due for places, oldest first: of each one `limit`, and so many of all senders of jobs together."""
         with reading(self._engine) as connection:
-            return outbox.due(connection, now, limit, stream=stream)
+            return outbox.due(connection, now, limit)
+
+    def next_events(self, limit: int) -> list[Delivery]:
+        """What waits for the stream, in the order in which it was written, whatever the clocks of the writers said."""
+        with reading(self._engine) as connection:
+            return outbox.in_turn(connection, limit)
 
     def notices(self, limit: int = 50) -> list[Delivery]:
         """What has not been delivered, newest first: it waits, or it was given up."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -117,6 +118,25 @@ def test_while_the_broker_is_away_events_wait_and_then_come_in_their_order(tmp_p
     assert publish(home, topic) == 3
     assert [one.id for one in topic.events] == ["n0", "n1", "n2"]
     assert undelivered(home) == []
+
+
+def test_events_come_in_the_order_in_which_they_were_written_whatever_the_clocks_and_names_say(tmp_path: Path) -> None:
+    home, topic = home_with(tmp_path), Topic()
+    for number in (9, 10, 11):
+        announce(home, replace(notice(number), at=NOON, id=f"r1-{number}"), now=lambda: NOON)
+    announce(home, replace(notice(12), at=NOON - timedelta(minutes=5)), now=lambda: NOON + timedelta(days=9999))
+    announce(home, replace(notice(13), at=NOON - timedelta(minutes=9)), now=lambda: NOON - timedelta(minutes=9))
+    publish(home, topic)
+    assert [one.id for one in topic.events] == ["r1-9", "r1-10", "r1-11", "n12", "n13"]
+
+
+def test_a_process_that_has_lost_the_duty_publishes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("springtide.app.stream_events.AT_ONCE", 2)
+    home, topic, answers = home_with(tmp_path), Topic(), [False, True, True]
+    for number in range(6):
+        announce(home, notice(number))
+    assert asyncio.run(publish_events(home, topic, "springtide.events", mine=answers.pop)) == 4
+    assert publish(home, topic) == 2
 
 
 def test_what_the_broker_has_is_not_sent_again(tmp_path: Path) -> None:
