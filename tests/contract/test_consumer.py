@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 from tests import stream_world as world
 from tests.brokers import BROKERS, broker
 
-from springtide.app.streaming import Consuming, Handlers
+from springtide.app.streaming import Consuming, Handlers, payloads_of
+from springtide.domain.errors import BadMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,6 +53,32 @@ def consume(home: Home, handle: Handler[RowsMessage], *, until: Callable[[], boo
             await running
 
     asyncio.run(story())
+
+
+def test_old_bytes_of_a_message_that_waited_are_read_before_they_are_swept(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("springtide.app.streaming.QUIET_S", 8.0)
+    monkeypatch.setattr("springtide.app.streaming.PAYLOADS_KEPT", timedelta(0))
+    payloads = payloads_of(home)
+    left = payloads.store(b"left behind")
+    message = structs.replace(world.rows_message(1), data=payloads.store(b"waited for long"))
+    world.send(home, [world.as_sent(message)])
+    done: list[bytes] = []
+
+    def work(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
+        done.extend(read(one.data) for one in messages)
+        return [None] * len(messages)
+
+    def swept() -> bool:
+        try:
+            payloads.read(left)
+        except BadMessage:
+            return True
+        return False
+
+    consume(home, work, until=swept)
+    assert done == [b"waited for long"]
 
 
 def test_a_panic_of_a_handler_ends_the_consumer_and_nothing_after_it_is_lost(home: Home) -> None:

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 import uuid
 from concurrent.futures import Future
 from contextlib import suppress
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["Consuming", "Handlers", "handlers", "main", "payloads_of", "run", "send_rows", "topic"]
 
 LOG = logging.getLogger("springtide.streams")
-PAYLOADS_KEPT = timedelta(days=7)
+PAYLOADS_KEPT = timedelta(days=30)  # longer than brokers keep messages, and as long as the originals of dead letters
 SWEEP_S = 3600.0
+QUIET_S = 60.0  # without a delivery: what had piled up has been read
 LONGEST_WAIT_S = 30.0
 GRACE_S = 8.0  # for what is being handled to come to its end
 LOOK_S = 1.0  # how often the outbox is looked at
@@ -183,6 +185,7 @@ class Consuming:
         self._handlers = handlers
         self._told = asyncio.Event()
         self._working = 0  # deliveries
+        self._worked = time.monotonic()  # when the last one ended
         self._broken: BaseException | None = None
         self._broker: Broker
         patience_s = home.settings.streams.patience.total_seconds()
@@ -267,6 +270,7 @@ class Consuming:
                 await asyncio.Event().wait()
             finally:
                 self._working -= 1
+                self._worked = time.monotonic()
 
         return take
 
@@ -296,8 +300,14 @@ class Consuming:
             await asyncio.sleep(wait)
 
     async def _sweep(self) -> None:
-        """Take payloads away that nobody has handled for a week."""
+        """Take payloads away that nobody has handled for a month, when what had piled up has been read.
+
+        RabbitMQ keeps messages for as long as nobody reads them.
+        """
+        self._worked = time.monotonic()
         while True:
+            while self._working or time.monotonic() - self._worked < QUIET_S:
+                await asyncio.sleep(LOOK_S)
             try:
                 await asyncio.to_thread(self._payloads.sweep, utc_now() - PAYLOADS_KEPT)
             except SpringtideError as error:
