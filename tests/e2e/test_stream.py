@@ -9,8 +9,9 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests import stream_world as world
-from tests.brokers import broker
+from tests.brokers import broker, free_port
 from tests.unit.cli.world import COMMAND, csv, environment, refused, springtide
 
 from springtide.app.notifying import announce
@@ -42,13 +43,18 @@ def wait_until(true: Callable[[], bool], log: Path) -> None:
 
 def read_all(url: str, name: str, count: int) -> list[dict[str, Any]]:
     """The first messages of a topic."""
-    found: list[dict[str, Any]] = []
+    return [json.loads(body) for body in bodies_of(url, name, count)]
+
+
+def bodies_of(url: str, name: str, count: int) -> list[bytes]:
+    """The first messages of a topic as they are."""
+    found: list[bytes] = []
 
     async def read() -> None:
         reader = open_broker(url, group="people", prefix="springtide", together=10)
 
         async def take(delivery: Delivery) -> None:
-            found.extend(json.loads(body) for body in delivery.bodies)
+            found.extend(delivery.bodies)
             await delivery.done()
 
         reader.read(f"springtide.{name}", take)
@@ -79,6 +85,9 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
             for name in ("small", "large"):
                 words = ["--table", "candles", "--region", "kostroma", "--file", f"{name}.csv"]
                 assert "sent batch" in springtide(folder, "stream", "send", *words).stdout
+            assert any(json.loads(body)["data"].get("stored") for body in bodies_of(url, "rows", 2)), (
+                "the large one is not in the store"
+            )
             world.send(home, [("rows", "k", b'{"table": "candles"}', "poison")])
             announce(home, Notice("r1-failed", "failed", "btc: a run failed", "why", utc_now(), model="btc", run="r1"))
             (letter,) = read_all(url, "dead", 1)
@@ -86,7 +95,6 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
             wait_until(lambda: "candles" in home.lake.names(), log)
             table = home.lake.table("candles")
             wait_until(lambda: table.scan().collect().height == 6000, log)
-            assert list((folder / "var" / "streams").rglob("*.csv")) == []
             wait_until(lambda: not [one for one in (folder / "var" / "streams").rglob("*") if one.is_file()], log)
         finally:
             consumer.send_signal(signal.SIGTERM)
@@ -99,6 +107,27 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
         "model": "http://127.0.0.1:8000/v1/models/btc",
         "run": "http://127.0.0.1:8000/v1/runs/r1",
     }
+
+
+@pytest.mark.parametrize("kind", ["kafka", "nats", "amqp", "redis"])
+def test_a_broker_that_is_away_is_said_within_seconds(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "springtide.toml").write_text(f'[streams]\nurl = "{kind}://127.0.0.1:{free_port()}"\n')
+    (tmp_path / "a.csv").write_text("unique_id,ds,y\n")
+    began = time.monotonic()
+    said = refused(tmp_path, "stream", "send", "--table", "t", "--region", "r", "--file", "a.csv")
+    assert time.monotonic() - began < 18
+    assert "the broker has not taken the batch" in said
+    assert "see that the broker runs" in said
+
+
+@pytest.mark.parametrize(("table", "region"), [("../t", "r"), ("t", "a\nb"), ("t", "")])
+def test_names_that_the_consumer_would_refuse_are_refused_before_anything_is_sent(
+    tmp_path: Path, table: str, region: str
+) -> None:
+    (tmp_path / "springtide.toml").write_text(f'[streams]\nurl = "nats://127.0.0.1:{free_port()}"\n')
+    (tmp_path / "a.csv").write_text("unique_id,ds,y\n")
+    said = refused(tmp_path, "stream", "send", "--table", table, "--region", region, "--file", "a.csv")
+    assert "this is no RowsMessage" in said
 
 
 def test_without_a_broker_in_the_settings_the_command_says_what_to_write(tmp_path: Path) -> None:

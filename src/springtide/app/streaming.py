@@ -26,12 +26,12 @@ from springtide.app.jobs import Sent, read_params, submit_job
 from springtide.app.regions import hand_in, taking, too_large
 from springtide.app.stream_events import publish_events
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import BadMessage, SettingsError, SpringtideError, TooLarge
+from springtide.domain.errors import BadMessage, SettingsError, SourceUnavailable, SpringtideError, TooLarge
 from springtide.domain.notice import STREAM
 from springtide.domain.regions import Receipt
 from springtide.streams.broker import open_broker, without_password
 from springtide.streams.consuming import PASSING, Consumer, Delivery, Handler, Inlet, Take
-from springtide.streams.messages import JobMessage, Payload, RowsMessage, encode
+from springtide.streams.messages import JobMessage, Payload, RowsMessage, decode, encode
 from springtide.streams.payloads import Payloads
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ __all__ = ["Consuming", "Handlers", "handlers", "main", "payloads_of", "run", "s
 LOG = logging.getLogger("springtide.streams")
 PAYLOADS_KEPT = timedelta(days=30)  # longer than brokers keep messages, and as long as the originals of dead letters
 SWEEP_S = 3600.0
+SEND_S, STOP_S = 10.0, 2.0
 QUIET_S = 60.0  # without a delivery: what had piled up has been read
 LONGEST_WAIT_S = 30.0
 GRACE_S = 8.0  # for what is being handled to come to its end
@@ -166,14 +167,34 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
 
     Every sending has an id of its own: a broker that drops what it has seen would drop another content under the name of
     a known batch too, and its sender would never hear of the conflict.
+
+    Raises
+    ------
+    BadMessage
+        If it is none that the consumer would take.
+    SourceUnavailable
+        If the broker has not taken it within ten seconds.
     """
+    body, key = encode(message), f"{message.table}/{message.region}"
+    decode(body, RowsMessage)
     broker = _open_broker(home)
-    await broker.start()
     try:
-        key = f"{message.table}/{message.region}"
-        await broker.publish(topic(home, "rows"), encode(message), key=key, message_id=uuid.uuid4().hex)
+        async with asyncio.timeout(SEND_S):
+            await broker.start()
+            await broker.publish(topic(home, "rows"), body, key=key, message_id=uuid.uuid4().hex)
+    except SpringtideError:
+        raise
+    except Exception as error:
+        words = f"no answer in {SEND_S:g} s" if isinstance(error, TimeoutError) else without_password(error)
+        raise SourceUnavailable(
+            f"the broker has not taken the batch: {words}",
+            where="url in section [streams]",
+            do="see that the broker runs and the url is right, and send it again: a batch counts once",
+        ) from error
     finally:
-        await broker.stop()
+        with suppress(Exception):  # whatever the client says at its end: what it was asked has been answered
+            async with asyncio.timeout(STOP_S):
+                await broker.stop()
 
 
 class Consuming:
