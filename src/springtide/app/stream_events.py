@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from springtide.domain.errors import NotFound
 from springtide.domain.notice import STREAM
 from springtide.streams.messages import EventMessage, encode
 
@@ -33,7 +34,9 @@ async def publish_events(home: Home, broker: Broker, topic: str, *, mine: Callab
         if not await asyncio.to_thread(mine):
             break
         for one in waiting:
-            message = message_of(one.notice, base=_base(home))
+            message = message_of(
+                one.notice, base=_base(home), of_a_job=await asyncio.to_thread(_is_of_a_job, home, one.notice)
+            )
             key = message.model or message.source or message.id
             await broker.publish(topic, encode(message), key=key, message_id=message.id)
             await asyncio.to_thread(home.registry.notice_delivered, one.notice.id, STREAM)
@@ -41,10 +44,14 @@ async def publish_events(home: Home, broker: Broker, topic: str, *, mine: Callab
     return count
 
 
-def message_of(notice: Notice, *, base: str) -> EventMessage:
-    """A notice as it travels, with links to what it is about."""
+def message_of(notice: Notice, *, base: str, of_a_job: bool = False) -> EventMessage:
+    """A notice as it travels, with links to what it is about; the model of a job is found at the job, once it is made."""
     links = {}
-    if notice.model is not None:
+    if of_a_job:
+        links["job"] = f"{base}/v1/jobs/{notice.run}"
+        if notice.version is not None:
+            links["model"] = f"{base}/v1/jobs/{notice.run}/model"
+    elif notice.model is not None:
         links["model"] = f"{base}/v1/models/{notice.model}"
     if notice.run is not None:
         links["run"] = f"{base}/v1/runs/{notice.run}"
@@ -61,6 +68,15 @@ def message_of(notice: Notice, *, base: str) -> EventMessage:
         facts=dict(notice.facts),
         links=links,
     )
+
+
+def _is_of_a_job(home: Home, notice: Notice) -> bool:
+    if notice.run is None:
+        return False
+    try:
+        return home.registry.run(notice.run).kind == "job"
+    except NotFound:
+        return False  # forgotten
 
 
 def _base(home: Home) -> str:

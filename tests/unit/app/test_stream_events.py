@@ -13,6 +13,7 @@ from tests.serving_world import verdict
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.notifying import announce, deliver, of_run, undelivered
 from springtide.app.stream_events import publish_events
+from springtide.domain.job import Job, JobParams
 from springtide.domain.model import JournalEntry
 from springtide.domain.notice import Notice
 from springtide.domain.run import Failure, Run
@@ -98,6 +99,18 @@ def test_every_state_of_a_run_and_what_came_of_it_are_told_in_order_with_links(t
         "model": "https://springtide.example/v1/models/btc",
         "run": "https://springtide.example/v1/runs/r1",
     }
+
+
+def test_the_events_of_a_job_link_to_the_job_and_to_the_model_it_has_made(tmp_path: Path) -> None:
+    home, topic = home_with(tmp_path), Topic()
+    run = Run("j1", "shop", "queued", ("a job",), NOON, kind="job")
+    home.registry.submit_job(Job("j1", JobParams(target="y"), NOON), run, lambda _connection: None)
+    entry = JournalEntry("shop", 5, NOON, "promote", 3, 2, 3, "j1", "gate", "beats every rival")
+    announce(home, of_run(replace(run, state="succeeded", version=3), entry, verdict()))
+    publish(home, topic)
+    base = "https://springtide.example/v1"
+    assert topic.events[0].links == {"job": f"{base}/jobs/j1", "run": f"{base}/runs/j1"}
+    assert topic.events[-1].links["model"] == f"{base}/jobs/j1/model"
 
 
 def test_a_promotion_says_which_version_serves(tmp_path: Path) -> None:
