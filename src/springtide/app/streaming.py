@@ -142,9 +142,8 @@ def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> No
             where=f"job {one.id}",
             do="send less, or let max_body of section [jobs] be larger",
         )
-    files = {"data": one.data, "model": one.model, "script": one.script}
     try:
-        sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
+        sent = {role: Sent.of(file.name, read(file.content)) for role, file in one.files.items()}
     except BadMessage:
         if home.registry.job_with_key(key) is None:
             raise

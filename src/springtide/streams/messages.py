@@ -95,7 +95,14 @@ class JobMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     params: dict[str, Any] = {}
     model: File | None = None
     script: File | None = None
+    requirements: File | None = None
     version: Literal[1] = 1
+
+    @property
+    def files(self) -> dict[str, File]:
+        """What was sent, by its role."""
+        roles = {"data": self.data, "model": self.model, "script": self.script, "requirements": self.requirements}
+        return {role: file for role, file in roles.items() if file is not None}
 
     @property
     def lane(self) -> str:
@@ -105,7 +112,7 @@ class JobMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def payloads(self) -> tuple[Payload, ...]:
         """The bytes that belong to it."""
-        return tuple(file.content for file in (self.data, self.model, self.script) if file is not None)
+        return tuple(file.content for file in self.files.values())
 
 
 class EventMessage(Struct, frozen=True, kw_only=True):

@@ -86,6 +86,16 @@ def test_a_job_that_comes_again_after_its_large_files_have_gone_is_the_same_job(
     assert [type(one) for one in jobs([other], payloads_of(home).read)] == [BadMessage]
 
 
+def test_a_job_is_queued_with_all_its_files(home: Home) -> None:
+    roles = ("data", "model", "script", "requirements")
+    files = {role: File(name=f"{role}.txt", content=Payload(text=role)) for role in roles}
+    jobs = handlers(home).jobs
+    assert jobs is not None
+    assert jobs([JobMessage(id="j1", params={"target": "b"}, **files)], payloads_of(home).read) == [None]
+    (job,) = home.registry.jobs()
+    assert dict(job.files) == {role: f"{role}.txt" for role in roles}
+
+
 def test_another_content_under_the_name_of_a_batch_reaches_the_consumer_and_is_a_conflict(tmp_path: Path) -> None:
     with broker("nats", tmp_path) as url:
         home = make_home(tmp_path, more=f'[streams]\nurl = "{url}"\n')
