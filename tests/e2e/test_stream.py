@@ -109,6 +109,29 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
     }
 
 
+def test_a_table_that_is_added_to_the_settings_takes_rows_without_a_restart(tmp_path: Path) -> None:
+    folder, log = tmp_path / "home", tmp_path / "log"
+    with broker("redis", tmp_path) as url:
+        home = world.make_home(folder, url)
+        config = folder / "springtide.toml"
+        before = config.read_text()
+        with log.open("wb") as out:
+            consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
+        try:
+            wait_until(lambda: log.read_text().count("Springtide reads") == 1, log)
+            config.write_text(before + "[sources.candles]\nkind = 'no such kind'\n")
+            wait_until(lambda: "the one before stays" in log.read_text(), log)
+            config.write_text(before + CANDLES)
+            wait_until(lambda: log.read_text().count("Springtide reads") == 2, log)
+            (folder / "a.csv").write_text(csv(0, 10).replace("ds,", "unique_id,ds,").replace("\n2", "\nBTC/USDT,2"))
+            springtide(folder, "stream", "send", "--table", "candles", "--region", "r", "--file", "a.csv")
+            wait_until(lambda: "candles" in home.lake.names(), log)
+        finally:
+            consumer.send_signal(signal.SIGTERM)
+            code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+
+
 @pytest.mark.parametrize("kind", ["kafka", "nats", "amqp", "redis"])
 def test_a_broker_that_is_away_is_said_within_seconds(tmp_path: Path, kind: str) -> None:
     (tmp_path / "springtide.toml").write_text(f'[streams]\nurl = "{kind}://127.0.0.1:{free_port()}"\n')

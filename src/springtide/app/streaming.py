@@ -346,27 +346,78 @@ def _open_broker(home: Home) -> Broker:
 
 
 def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:
-    """Consume until told to stop; the exit code is 2 when it cannot start."""
+    """Consume until told to stop; the exit code is 2 when it cannot start.
+
+    When springtide.toml has changed and can be used, what is being handled comes to its end, and consuming goes on with
+    the new settings.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("springtide").setLevel(logging.INFO)
     logging.getLogger("springtide.streams.client").setLevel(logging.WARNING)
     try:
-        home = open_home(read_settings(config))
-        asyncio.run(_run(home, handlers_of(home)))
+        opened: _Opened | None = _open(config)
+        while opened is not None:
+            home = opened.home
+            opened = asyncio.run(_run(config, opened, handlers_of(home)))
+            home.intake.close()
+            home.registry.engine.dispose()
     except SpringtideError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
     return 0
 
 
-async def _run(home: Home, handlers: Handlers) -> None:
-    consuming = Consuming(home, handlers)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, consuming.stop)
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The home of a springtide.toml as it stood at a time."""
+
+    home: Home
+    changed: float  # of the file
+
+
+def _open(config: Path) -> _Opened:
+    changed = config.stat().st_mtime if config.exists() else 0.0
+    home = open_home(read_settings(config))
     _open_broker(home)  # what is wrong with the settings is said before anything else
+    return _Opened(home, changed)
+
+
+async def _run(config: Path, opened: _Opened, handlers: Handlers) -> _Opened | None:
+    """Consume until told to stop, or until there are other settings: these."""
+    home, consuming, told = opened.home, Consuming(opened.home, handlers), asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
     sys.stdout.write(f"Springtide reads {topic(home, 'rows')} and {topic(home, 'jobs')}\n")
     sys.stdout.flush()
+    telling, watching = asyncio.create_task(told.wait()), asyncio.create_task(_watch(config, opened.changed))
+    for one in (telling, watching):
+        one.add_done_callback(lambda _: consuming.stop())
     await consuming.run()
+    telling.cancel()
+    if told.is_set() or not watching.done():
+        watching.cancel()
+        return None
+    return watching.result()
+
+
+async def _watch(config: Path, changed: float) -> _Opened:
+    """Wait until the file has changed and can be used; one that cannot is spoken of once, and changes nothing."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            now = config.stat().st_mtime
+        except OSError:
+            continue  # being replaced: looked at again in a second
+        if now == changed:
+            continue
+        changed = now
+        try:
+            opened = await asyncio.to_thread(_open, config)
+        except SpringtideError as error:
+            LOG.warning("springtide.toml was changed and cannot be used; the one before stays: %s", error)
+        else:
+            LOG.info("springtide.toml was changed and read again")
+            return opened
 
 
 def main(arguments: list[str] | None = None) -> int:
