@@ -18,6 +18,7 @@ from springtide.app.notifying import announce
 from springtide.domain.clock import utc_now
 from springtide.domain.notice import Notice
 from springtide.streams.broker import open_broker
+from springtide.streams.messages import File, JobMessage, Payload, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +108,33 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
         "model": "http://127.0.0.1:8000/v1/models/btc",
         "run": "http://127.0.0.1:8000/v1/runs/r1",
     }
+
+
+def test_a_job_over_the_stream_is_one_queued_job_however_often_it_comes_and_a_wrong_one_a_dead_letter(
+    tmp_path: Path,
+) -> None:
+    folder, log = tmp_path / "home", tmp_path / "log"
+    data = File(name="train.csv", content=Payload(text="a,y\n1,2\n"))
+    good = encode(JobMessage(id="shop-1", params={"target": "y"}, data=data))
+    wrong = encode(JobMessage(id="shop-2", params={"targt": "y"}, data=data))
+    with broker("rabbit", tmp_path) as url:
+        home = world.make_home(folder, url)
+        with log.open("wb") as out:
+            consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
+        try:
+            world.send(home, [("jobs", "k", body, f"m{turn}") for turn, body in enumerate([good, wrong, good])])
+            (letter,) = read_all(url, "dead", 1)
+            wait_until(lambda: bool(home.registry.jobs()), log)
+            world.send(home, [("jobs", "k", wrong, "last")])
+            assert len(read_all(url, "dead", 1)) == 1  # which says that all before it has been handled
+        finally:
+            consumer.send_signal(signal.SIGTERM)
+            code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+    (job,) = home.registry.jobs()
+    assert (job.params.target, dict(job.files)) == ("y", {"data": "train.csv"})
+    assert home.registry.run(job.id).state == "queued"
+    assert (letter["topic"], letter["what"]) == ("springtide.jobs", "key 'targt' is not known")
 
 
 def test_a_table_that_is_added_to_the_settings_takes_rows_without_a_restart(tmp_path: Path) -> None:
