@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests import stream_world as world
-from tests.brokers import broker, free_port
+from tests.brokers import BROKERS, broker, free_port
 from tests.unit.cli.world import COMMAND, csv, environment, refused, springtide
 
 from springtide.app.notifying import announce
 from springtide.domain.clock import utc_now
 from springtide.domain.notice import Notice
 from springtide.streams.broker import open_broker
-from springtide.streams.messages import File, JobMessage, Payload, encode
+from springtide.streams.messages import File, JobMessage, Payload, RowsMessage, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +135,36 @@ def test_a_job_over_the_stream_is_one_queued_job_however_often_it_comes_and_a_wr
     assert (job.params.target, dict(job.files)) == ("y", {"data": "train.csv"})
     assert home.registry.run(job.id).state == "queued"
     assert (letter["topic"], letter["what"]) == ("springtide.jobs", "key 'targt' is not known")
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_dead_letters_are_listed_as_often_as_asked_and_sent_again_once(tmp_path: Path, kind: str) -> None:
+    folder, log = tmp_path / "home", tmp_path / "log"
+    with broker(kind, tmp_path) as url:
+        home = world.make_home(folder, url)
+        message = RowsMessage(
+            table="candles", region="r", batch="b", form="csv", data=Payload(text="ds,y\n2024-01-01,1\n")
+        )
+        with log.open("wb") as out:
+            consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
+        try:
+            world.send(home, [world.as_sent(message), ("rows", "k", b"no message", "x")])
+            wait_until(lambda: log.read_text().count("set aside") == 2, log)
+            for _ in range(2):
+                said = springtide(folder, "stream", "dead").stdout
+                assert "springtide.rows: no rows are taken for table 'candles'" in said
+                assert "2 dead letters" in said
+            config = folder / "springtide.toml"
+            config.write_text(config.read_text() + "[sources.candles]\nkind = 'rows'\nvalues = { y = 'number' }\n")
+            wait_until(lambda: log.read_text().count("Springtide reads") == 2, log)
+            assert "2 dead letters, 2 sent again" in springtide(folder, "stream", "dead", "--again").stdout
+            wait_until(lambda: "candles" in home.lake.names(), log)
+            wait_until(lambda: log.read_text().count("set aside") == 3, log)
+            assert "1 dead letter\n" in springtide(folder, "stream", "dead").stdout
+        finally:
+            consumer.send_signal(signal.SIGTERM)
+            code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
 
 
 def test_a_table_that_is_added_to_the_settings_takes_rows_without_a_restart(tmp_path: Path) -> None:

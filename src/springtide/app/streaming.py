@@ -12,7 +12,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -35,13 +35,24 @@ from springtide.streams.messages import JobMessage, Payload, RowsMessage, decode
 from springtide.streams.payloads import Payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from springtide.app.home import Home
     from springtide.streams.broker import Broker
     from springtide.streams.messages import DeadMessage
 
-__all__ = ["Consuming", "Handlers", "handlers", "main", "payloads_of", "run", "send_rows", "topic"]
+__all__ = [
+    "Consuming",
+    "Handlers",
+    "broker_of",
+    "handlers",
+    "main",
+    "payloads_of",
+    "reaching",
+    "run",
+    "send_rows",
+    "topic",
+]
 
 LOG = logging.getLogger("springtide.streams")
 PAYLOADS_KEPT = timedelta(days=30)  # longer than brokers keep messages, and as long as the originals of dead letters
@@ -176,24 +187,38 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
     """
     body, key = encode(message), f"{message.table}/{message.region}"
     decode(body, RowsMessage)
-    broker = _open_broker(home)
+    broker = broker_of(home)
     try:
-        async with asyncio.timeout(SEND_S):
+        async with reaching("the broker has not taken the batch"):
             await broker.start()
             await broker.publish(topic(home, "rows"), body, key=key, message_id=uuid.uuid4().hex)
+    finally:
+        with suppress(Exception):  # whatever the client says at its end: what it was asked has been answered
+            async with asyncio.timeout(STOP_S):
+                await broker.stop()
+
+
+@asynccontextmanager
+async def reaching(failure: str) -> AsyncIterator[None]:
+    """Give what is done with a broker ten seconds, and say what every client says in words of its own.
+
+    Raises
+    ------
+    SourceUnavailable
+        Where it fails: `failure`, and why.
+    """
+    try:
+        async with asyncio.timeout(SEND_S):
+            yield
     except SpringtideError:
         raise
     except Exception as error:
         words = f"no answer in {SEND_S:g} s" if isinstance(error, TimeoutError) else without_password(error)
         raise SourceUnavailable(
-            f"the broker has not taken the batch: {words}",
+            f"{failure}: {words}",
             where="url in section [streams]",
-            do="see that the broker runs and the url is right, and send it again: a batch counts once",
+            do="see that the broker runs and the url is right, and try again: a batch counts once",
         ) from error
-    finally:
-        with suppress(Exception):  # whatever the client says at its end: what it was asked has been answered
-            async with asyncio.timeout(STOP_S):
-                await broker.stop()
 
 
 class Consuming:
@@ -249,7 +274,7 @@ class Consuming:
         """Connect, again and again while the broker is away; False when told to stop meanwhile."""
         wait = 0.5
         while not self._told.is_set():
-            self._broker = _open_broker(self._home)
+            self._broker = broker_of(self._home)
             for inlet in self._inlets():
                 self._broker.read(inlet.topic, self._taking(inlet))
             try:
@@ -300,7 +325,9 @@ class Consuming:
         self._payloads.remove([self._payloads.store(b"is the store there?")])
 
     async def _bury(self, letter: DeadMessage) -> None:
-        await self._broker.publish(topic(self._home, "dead"), encode(letter), key=letter.topic, message_id=letter.id)
+        # The same message may die twice: a broker that drops what it has seen must not drop its second letter.
+        name = f"{letter.id}-{letter.at.isoformat()}"
+        await self._broker.publish(topic(self._home, "dead"), encode(letter), key=letter.topic, message_id=name)
 
     async def _publish(self) -> None:
         """Publish what the outbox holds for the stream; one process at a time does."""
@@ -335,14 +362,17 @@ class Consuming:
             await asyncio.sleep(SWEEP_S)
 
 
-def _open_broker(home: Home) -> Broker:
+def broker_of(home: Home, *, group: str | None = None, together: int | None = None) -> Broker:
+    """The broker of the settings, not yet connected."""
     settings = home.settings.streams
     if settings.url is None:
         raise SettingsError(
             "no broker is set", where="springtide.toml", do='write url = "kafka://HOST:9092" into [streams]'
         )
     url = settings.url.get_secret_value()
-    return open_broker(url, group=settings.group, prefix=settings.prefix, together=settings.together)
+    return open_broker(
+        url, group=group or settings.group, prefix=settings.prefix, together=together or settings.together
+    )
 
 
 def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:
@@ -378,7 +408,7 @@ class _Opened:
 def _open(config: Path) -> _Opened:
     changed = config.stat().st_mtime if config.exists() else 0.0
     home = open_home(read_settings(config))
-    _open_broker(home)  # what is wrong with the settings is said before anything else
+    broker_of(home)  # what is wrong with the settings is said before anything else
     return _Opened(home, changed)
 
 

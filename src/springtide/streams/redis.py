@@ -99,11 +99,13 @@ class Redis:
 
     async def _take_up(self, topic: str) -> None:
         """Work off what was given to a consumer of this name and not acknowledged."""
+        last: bytes | str = "0"
         while True:
-            found = await self._client.xreadgroup(self._group, self._me, {topic: "0"}, count=self._together)
+            found = await self._client.xreadgroup(self._group, self._me, {topic: last}, count=self._together)
             entries = found[0][1] if found else []
             if not entries:
                 return
+            last = entries[-1][0]
             await self._takes[topic](self._gatherings[topic].delivery(_messages(entries)))
 
     async def _look_after(self) -> None:
