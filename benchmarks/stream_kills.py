@@ -37,13 +37,13 @@ def main() -> None:
             sent += [world.as_sent(world.rows_message(number, ROWS), 2) for number in range(0, options.batches, 10)]
             world.send(home, sent)
             began = time.monotonic()
-            killed = world.kill_many(folder, batches=options.batches, kills=options.kills, seed=options.seed)
+            killed = world.kill_many(home, folder, batches=options.batches, kills=options.kills, seed=options.seed)
             took = time.monotonic() - began
             left = world.start_consumer(folder)  # and what comes after the last kill
             time.sleep(20)
             left.terminate()
             left.wait(30)
-            counts = world.tally(home, folder, batches=options.batches, rows=ROWS)
+            counts = world.tally(home, batches=options.batches, rows=ROWS)
             print(f"{kind}: {len(sent):,} messages, {killed} kills in {took:.0f} s")
             print("   ", ", ".join(f"{name} {count:,}" for name, count in counts.items()), flush=True)
 

@@ -85,10 +85,11 @@ def taking(home: Home, what: str, *, table: str) -> Take:
     async def bury(letter: DeadMessage) -> None:
         raise AssertionError(letter.what)
 
-    def handle(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> None:
+    def handle(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
         rows = pl.concat([world.frame(read(message.data)) for message in messages])
         if what == "lake":
             home.lake.open(table).write(rows)
+        return [None] * len(messages)
 
     consumer = Consumer(world.payloads_of(home), bury, patience_s=60)
     inlet = Inlet(table, RowsMessage, handle)

@@ -5,24 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from springtide.app.home import Home, open_home, read_settings
-from springtide.app.streaming import Handlers, payloads_of, run
+from springtide.app.streaming import payloads_of
 from springtide.domain.rows import KEY
 from springtide.streams.broker import open_broker
 from springtide.streams.messages import Payload, RowsMessage, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable
 
 __all__ = [
     "as_sent",
@@ -37,19 +36,20 @@ __all__ = [
     "tally",
 ]
 
+START = datetime(2020, 9, 13, tzinfo=UTC)
 ROOT = Path(__file__).parent.parent
-LEDGER = "ledger.db"
+TABLE = """\
+[sources.counts]
+kind = "rows"
+values = { y = "number" }
+"""
 
 
 def make_home(folder: Path, url: str, *, together: int = 500, more: str = "") -> Home:
-    """A home on a broker."""
+    """A home on a broker, whose table counts takes rows."""
     folder.mkdir(exist_ok=True)
-    text = f'[streams]\nurl = "{url}"\ntogether = {together}\n{more}'
+    text = f'[streams]\nurl = "{url}"\ntogether = {together}\n{TABLE}{more}'
     (folder / "springtide.toml").write_text(text, encoding="utf-8")
-    with closing(sqlite3.connect(folder / LEDGER)) as ledger, ledger:
-        ledger.execute("PRAGMA journal_mode=WAL")
-        ledger.execute("CREATE TABLE IF NOT EXISTS counted (batch TEXT PRIMARY KEY, rows INTEGER)")
-        ledger.execute("CREATE TABLE IF NOT EXISTS came (batch TEXT)")
     return open_home(read_settings(folder / "springtide.toml", environ={}))
 
 
@@ -57,37 +57,23 @@ def rows_message(number: int, rows: int = 5, *, table: str = "counts", regions: 
     """Batch `number`: rows that no other batch has."""
     region = f"region{number % regions}"
     first = number * rows
-    lines = [f"{region},{1_600_000_000 + first + row},{first + row}.5" for row in range(rows)]
-    text = "unique_id,ds,y\n" + "\n".join(lines) + "\n"
+    lines = [f"{START + timedelta(seconds=first + row):%Y-%m-%dT%H:%M:%SZ},{first + row}.5" for row in range(rows)]
+    text = "ds,y\n" + "\n".join(lines) + "\n"
     return RowsMessage(table=table, region=region, batch=f"b{number}", form="csv", data=Payload(text=text))
 
 
 def frame(data: bytes) -> pl.DataFrame:
     """The rows of a message."""
-    read = pl.read_csv(data, schema={"unique_id": pl.String(), "ds": pl.Int64(), "y": pl.Float64()})
-    return read.with_columns(pl.from_epoch("ds").dt.replace_time_zone("UTC").dt.cast_time_unit("us"))
-
-
-def counting(home: Home, ledger: Path) -> Handlers:
-    """Rows of messages that came together go into the lake in one commit, and every batch is counted once."""
-
-    def handle(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> None:
-        with closing(sqlite3.connect(ledger, timeout=30)) as book, book:
-            book.executemany("INSERT INTO came VALUES (?)", [(message.batch,) for message in messages])
-        frames = [frame(read(message.data)) for message in messages]
-        rows = pl.concat(frames).unique(maintain_order=True)
-        home.lake.open(messages[0].table, step_s=None).write(rows)
-        with closing(sqlite3.connect(ledger, timeout=30)) as book, book:
-            for message, one in zip(messages, frames, strict=True):
-                book.execute("INSERT OR IGNORE INTO counted VALUES (?, ?)", (message.batch, one.height))
-
-    return Handlers(rows=handle)
+    read = pl.read_csv(data, schema={"ds": pl.String(), "y": pl.Float64()})
+    return read.select(
+        pl.lit("r").alias("unique_id"), pl.col("ds").str.to_datetime(time_unit="us", time_zone="UTC"), "y"
+    )
 
 
 def start_consumer(folder: Path) -> subprocess.Popen[bytes]:
-    """The consumer's process with the handlers of this module."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "tests.stream_world", str(folder / "springtide.toml")]
+    """The consumer's process, as it runs in production."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "springtide.app.streaming", "--config", str(folder / "springtide.toml")]
     with (folder / "consumer.log").open("ab") as log:
         return subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
 
@@ -116,22 +102,27 @@ def send(home: Home, bodies: Iterable[tuple[str, str, bytes, str]]) -> None:
 
 def as_sent(message: RowsMessage, turn: int = 1) -> tuple[str, str, bytes, str]:
     """What `send` takes; sent for the second time a message has another id, as from a sender that forgets."""
-    return "rows", f"{message.table}/{message.region}", encode(message), f"{message.id}#{turn}"
+    return (
+        "rows",
+        f"{message.table}/{message.region}",
+        encode(message),
+        f"{message.table}/{message.region}/{message.batch}#{turn}",
+    )
 
 
-def kill_many(folder: Path, *, batches: int, kills: int, seed: int, patience_s: float = 600) -> int:
+def kill_many(home: Home, folder: Path, *, batches: int, kills: int, seed: int, patience_s: float = 600) -> int:
     """Kill the consumer with -9 at random moments until all batches are counted, and start it again; how many kills."""
     chance, killed, deadline = random.Random(seed), 0, time.monotonic() + patience_s
     process = start_consumer(folder)
     try:
-        while (now := counted(folder)) < batches:
+        while (now := counted(home)) < batches:
             until = min(batches, now + chance.randint(1, max(1, 2 * batches // (kills + 1))))
-            while counted(folder) < until:
+            while counted(home) < until:
                 assert time.monotonic() < deadline, (folder / "consumer.log").read_text()[-3000:]
                 assert process.poll() is None, (folder / "consumer.log").read_text()[-3000:]
-                time.sleep(0.002)
+                time.sleep(0.01)
             if killed < kills:
-                time.sleep(chance.uniform(0, 0.2))
+                time.sleep(chance.uniform(0, 0.05))
                 process.kill()
                 process.wait()
                 killed += 1
@@ -142,30 +133,23 @@ def kill_many(folder: Path, *, batches: int, kills: int, seed: int, patience_s: 
     return killed
 
 
-def counted(folder: Path) -> int:
+def counted(home: Home) -> int:
     """How many batches have been counted."""
-    return int(_ask(folder, "SELECT count(*) FROM counted"))
+    return sum(one.batches for one in home.registry.regions("counts"))
 
 
-def tally(home: Home, folder: Path, *, batches: int, rows: int, table: str = "counts") -> dict[str, int]:
-    """What became of the batches."""
-    stored = home.lake.table(table).scan().select("unique_id", "ds").collect()
+def tally(home: Home, *, batches: int, rows: int) -> dict[str, int]:
+    """What became of the batches, by the commits of the table, which are the truth."""
+    table = home.lake.table("counts")
+    stored = table.scan().select("unique_id", "ds").collect()
+    names = [(one["region"], one["batch"]) for parcels in table.parcels_after(-1) for one in parcels.facts]
     return {
         "batches": batches,
-        "batches lost": batches - counted(folder),
-        "batches counted twice": int(_ask(folder, "SELECT count(*) - count(DISTINCT batch) FROM counted")),
+        "batches lost": batches - len(set(names)),
+        "batches stored twice": len(names) - len(set(names)),
+        "batches counted wrong": abs(counted(home) - len(set(names))),
         "rows lost": batches * rows - stored.unique(KEY).height,
         "rows twice": stored.height - stored.unique(KEY).height,
-        "begun again": int(_ask(folder, "SELECT count(*) FROM came")) - counted(folder),
-        "commits": home.lake.table(table).version() + 1,
+        "came again": sum(one.repeated for one in home.registry.regions("counts")),
+        "commits": table.version() + 1,
     }
-
-
-def _ask(folder: Path, question: str) -> float:
-    with closing(sqlite3.connect(folder / LEDGER, timeout=30)) as ledger:
-        return float(ledger.execute(question).fetchone()[0])
-
-
-if __name__ == "__main__":
-    config = Path(sys.argv[1])
-    sys.exit(run(config, lambda home: counting(home, config.parent / LEDGER)))

@@ -51,19 +51,19 @@ async def until(arrived: list[str], count: int) -> None:
 def test_what_was_not_done_with_comes_again_in_order_and_what_was_never_does(url: str) -> None:
     async def story() -> None:
         seen: list[str] = []
-        dying, living = opened(url), opened(url)
+        leaving, living = opened(url), opened(url)
 
-        async def die(delivery: Delivery) -> None:
+        async def never_end(delivery: Delivery) -> None:
             seen.extend(body.decode() for body in delivery.bodies)
-            await asyncio.Event().wait()  # killed in the middle of the work
+            await asyncio.Event().wait()  # stopped in the middle of the work
 
-        dying.read(TOPIC, die)
-        await dying.start()
-        running = asyncio.create_task(dying.run())
-        await send(dying, 0, 20)
+        leaving.read(TOPIC, never_end)
+        await leaving.start()
+        running = asyncio.create_task(leaving.run())
+        await send(leaving, 0, 20)
         await until(seen, 1)
         running.cancel()
-        await dying.stop()
+        await leaving.stop()
 
         arrived: list[str] = []
 

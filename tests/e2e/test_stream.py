@@ -9,8 +9,9 @@ import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests import stream_world as world
-from tests.brokers import broker
+from tests.brokers import BROKERS, broker, free_port
 from tests.unit.cli.world import COMMAND, csv, environment, refused, springtide
 
 from springtide.app.notifying import announce
@@ -18,6 +19,7 @@ from springtide.app.regions import accept
 from springtide.domain.clock import utc_now
 from springtide.domain.notice import Notice
 from springtide.streams.broker import open_broker
+from springtide.streams.messages import File, JobMessage, Payload, RowsMessage, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,13 +45,18 @@ def wait_until(true: Callable[[], bool], log: Path) -> None:
 
 def read_all(url: str, name: str, count: int) -> list[dict[str, Any]]:
     """The first messages of a topic."""
-    found: list[dict[str, Any]] = []
+    return [json.loads(body) for body in bodies_of(url, name, count)]
+
+
+def bodies_of(url: str, name: str, count: int) -> list[bytes]:
+    """The first messages of a topic as they are."""
+    found: list[bytes] = []
 
     async def read() -> None:
         reader = open_broker(url, group="people", prefix="springtide", together=10)
 
         async def take(delivery: Delivery) -> None:
-            found.extend(json.loads(body) for body in delivery.bodies)
+            found.extend(delivery.bodies)
             await delivery.done()
 
         reader.read(f"springtide.{name}", take)
@@ -80,6 +87,9 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
             for name in ("small", "large"):
                 words = ["--table", "candles", "--region", "kostroma", "--file", f"{name}.csv"]
                 assert "sent batch" in springtide(folder, "stream", "send", *words).stdout
+            assert any(json.loads(body)["data"].get("stored") for body in bodies_of(url, "rows", 2)), (
+                "the large one is not in the store"
+            )
             world.send(home, [("rows", "k", b'{"table": "candles"}', "poison")])
             announce(home, Notice("r1-failed", "failed", "btc: a run failed", "why", utc_now(), model="btc", run="r1"))
             (letter,) = read_all(url, "dead", 1)
@@ -87,7 +97,6 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
             wait_until(lambda: "candles" in home.lake.names(), log)
             table = home.lake.table("candles")
             wait_until(lambda: table.scan().collect().height == 6000, log)
-            assert list((folder / "var" / "streams").rglob("*.csv")) == []
             small = (folder / "small.csv").read_bytes()
             again = accept(home, "candles", region="kostroma", batch=None, data=small, form="csv", now=utc_now())
             assert again.repeated  # also a file without a name counts once, whichever way it comes
@@ -103,6 +112,107 @@ def test_rows_go_from_files_through_the_broker_into_the_lake_and_events_go_out(t
         "model": "http://127.0.0.1:8000/v1/models/btc",
         "run": "http://127.0.0.1:8000/v1/runs/r1",
     }
+
+
+def test_a_job_over_the_stream_is_one_queued_job_however_often_it_comes_and_a_wrong_one_a_dead_letter(
+    tmp_path: Path,
+) -> None:
+    folder, log = tmp_path / "home", tmp_path / "log"
+    data = File(name="train.csv", content=Payload(text="a,y\n1,2\n"))
+    good = encode(JobMessage(id="shop-1", params={"target": "y"}, data=data))
+    wrong = encode(JobMessage(id="shop-2", params={"targt": "y"}, data=data))
+    with broker("rabbit", tmp_path) as url:
+        home = world.make_home(folder, url)
+        with log.open("wb") as out:
+            consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
+        try:
+            world.send(home, [("jobs", "k", body, f"m{turn}") for turn, body in enumerate([good, wrong, good])])
+            (letter,) = read_all(url, "dead", 1)
+            wait_until(lambda: bool(home.registry.jobs()), log)
+            world.send(home, [("jobs", "k", wrong, "last")])
+            assert len(read_all(url, "dead", 1)) == 1  # which says that all before it has been handled
+        finally:
+            consumer.send_signal(signal.SIGTERM)
+            code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+    (job,) = home.registry.jobs()
+    assert (job.params.target, dict(job.files)) == ("y", {"data": "train.csv"})
+    assert home.registry.run(job.id).state == "queued"
+    assert (letter["topic"], letter["what"]) == ("springtide.jobs", "key 'targt' is not known")
+
+
+@pytest.mark.parametrize("kind", BROKERS)
+def test_dead_letters_are_listed_as_often_as_asked_and_sent_again_once(tmp_path: Path, kind: str) -> None:
+    folder, log = tmp_path / "home", tmp_path / "log"
+    with broker(kind, tmp_path) as url:
+        home = world.make_home(folder, url)
+        message = RowsMessage(
+            table="candles", region="r", batch="b", form="csv", data=Payload(text="ds,y\n2024-01-01,1\n")
+        )
+        with log.open("wb") as out:
+            consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
+        try:
+            world.send(home, [world.as_sent(message), ("rows", "k", b"no message", "x")])
+            wait_until(lambda: log.read_text().count("set aside") == 2, log)
+            for _ in range(2):
+                said = springtide(folder, "stream", "dead").stdout
+                assert "springtide.rows: no rows are taken for table 'candles'" in said
+                assert "2 dead letters" in said
+            config = folder / "springtide.toml"
+            config.write_text(config.read_text() + "[sources.candles]\nkind = 'rows'\nvalues = { y = 'number' }\n")
+            wait_until(lambda: log.read_text().count("Springtide reads") == 2, log)
+            assert "2 dead letters, 2 sent again" in springtide(folder, "stream", "dead", "--again").stdout
+            wait_until(lambda: "candles" in home.lake.names(), log)
+            wait_until(lambda: log.read_text().count("set aside") == 3, log)
+            assert "1 dead letter\n" in springtide(folder, "stream", "dead").stdout
+        finally:
+            consumer.send_signal(signal.SIGTERM)
+            code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+
+
+def test_a_table_that_is_added_to_the_settings_takes_rows_without_a_restart(tmp_path: Path) -> None:
+    folder, log = tmp_path / "home", tmp_path / "log"
+    with broker("redis", tmp_path) as url:
+        home = world.make_home(folder, url)
+        config = folder / "springtide.toml"
+        before = config.read_text()
+        with log.open("wb") as out:
+            consumer = subprocess.Popen([COMMAND, "stream"], cwd=folder, env=environment(), stdout=out, stderr=out)
+        try:
+            wait_until(lambda: log.read_text().count("Springtide reads") == 1, log)
+            config.write_text(before + "[sources.candles]\nkind = 'no such kind'\n")
+            wait_until(lambda: "the one before stays" in log.read_text(), log)
+            config.write_text(before + CANDLES)
+            wait_until(lambda: log.read_text().count("Springtide reads") == 2, log)
+            (folder / "a.csv").write_text(csv(0, 10).replace("ds,", "unique_id,ds,").replace("\n2", "\nBTC/USDT,2"))
+            springtide(folder, "stream", "send", "--table", "candles", "--region", "r", "--file", "a.csv")
+            wait_until(lambda: "candles" in home.lake.names(), log)
+        finally:
+            consumer.send_signal(signal.SIGTERM)
+            code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+
+
+@pytest.mark.parametrize("kind", ["kafka", "nats", "amqp", "redis"])
+def test_a_broker_that_is_away_is_said_within_seconds(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "springtide.toml").write_text(f'[streams]\nurl = "{kind}://127.0.0.1:{free_port()}"\n')
+    (tmp_path / "a.csv").write_text("unique_id,ds,y\n")
+    began = time.monotonic()
+    said = refused(tmp_path, "stream", "send", "--table", "t", "--region", "r", "--file", "a.csv")
+    assert time.monotonic() - began < 18
+    assert "the broker has not taken the batch" in said
+    assert "see that the broker runs" in said
+
+
+@pytest.mark.parametrize(("table", "region"), [("../t", "r"), ("t", "a\nb"), ("t", "")])
+def test_names_that_the_consumer_would_refuse_are_refused_before_anything_is_sent(
+    tmp_path: Path, table: str, region: str
+) -> None:
+    (tmp_path / "springtide.toml").write_text(f'[streams]\nurl = "nats://127.0.0.1:{free_port()}"\n')
+    (tmp_path / "a.csv").write_text("unique_id,ds,y\n")
+    said = refused(tmp_path, "stream", "send", "--table", table, "--region", region, "--file", "a.csv")
+    assert "this is no RowsMessage" in said
 
 
 def test_without_a_broker_in_the_settings_the_command_says_what_to_write(tmp_path: Path) -> None:

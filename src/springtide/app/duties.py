@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from springtide.app.home import open_home, read_settings
 from springtide.app.ingestion import Brought, ingest
 from springtide.app.jobs import forget_old_jobs
-from springtide.app.notifying import announce, deliver
+from springtide.app.notifying import Silence, announce, deliver, forget_old_notices
 from springtide.app.queue import executor_command, submit
 from springtide.app.scheduler import Scheduler
 from springtide.domain.clock import utc_now
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["SchedulerDuties"]
 
 LOG = logging.getLogger("springtide.duties")
-TIDY_S = 3600.0  # between two looks for jobs that are old enough to be forgotten
+TIDY_S = 3600.0  # between two looks for jobs and notices that are old enough to be forgotten
 TOLD = {"source_silent": "is silent", "source_speaks": "brings rows again", "source_failed": "fails"}
 
 
@@ -55,6 +55,7 @@ class SchedulerDuties:
         if time.monotonic() - self._tidied > TIDY_S:
             self._tidied = time.monotonic()
             forget_old_jobs(self._home, before=utc_now() - self._home.settings.jobs.keep)
+            forget_old_notices(self._home)
         report = self._scheduler.tick()
         for model, reasons in report.submitted.items():
             LOG.info("a run of %s was asked for: %s", model, "; ".join(reasons))
@@ -147,8 +148,9 @@ class SchedulerDuties:
             announce(self._home, notice)
 
     def _deliver(self) -> None:
+        silence = Silence()
         while not self._closed.wait(1.0):
             try:
-                deliver(self._home)
+                deliver(self._home, silence=silence)
             except (NotReady, StoreFailed):
                 continue  # the database is away: again in a second

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from springtide.app.sealing import unseal
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotFound, SettingsError
-from springtide.domain.notice import STREAM, Notice
+from springtide.domain.notice import OF_A_JOB, STREAM, Notice
 from springtide.notify import webhook
 from springtide.notify.answer import Answer
 from springtide.notify.places import Place, places_of
 from springtide.settings.words import Webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from springtide.app.home import Home
@@ -28,14 +30,27 @@ if TYPE_CHECKING:
     from springtide.domain.run import Run
     from springtide.domain.verdict import Verdict
 
-__all__ = ["Tried", "Undelivered", "announce", "deliver", "of_run", "try_places", "undelivered", "wait_before_retry"]
+__all__ = [
+    "Silence",
+    "Tried",
+    "Undelivered",
+    "announce",
+    "deliver",
+    "forget_old_notices",
+    "of_run",
+    "try_places",
+    "undelivered",
+    "wait_before_retry",
+]
 
 LOG = logging.getLogger(__name__)
 MOST_TRIES = 33  # with these waits the last one comes 24 hours after the first
 FIRST_WAIT = timedelta(seconds=10)
 LONGEST_WAIT = timedelta(hours=1)
-OF_A_JOB = "job "  # begins the target of a notice to the sender of a job
-AT_ONCE = 20  # notices for one place in one call
+AT_ONCE = 20  # notices in one call for one place, and for all senders of jobs together
+SENDERS_S = 10.0  # how long one call may take to tell senders of jobs
+SILENT = timedelta(minutes=1)  # how long a host that did not answer is not asked again for other senders
+GIVEN_UP = timedelta(hours=24)  # after which a notice that a silent host kept from being tried is given up
 KEPT = timedelta(days=30)  # rows of notices that have arrived, or never will
 
 
@@ -79,11 +94,35 @@ def announce(home: Home, notice: Notice, *, job: Job | None = None, now: Callabl
     return len(wanted)
 
 
-def deliver(home: Home, *, now: Callable[[], datetime] = utc_now) -> int:
+class Silence:
+    """Hosts of senders of jobs that did not answer, and until when they are left alone."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, datetime] = {}
+
+    def note(self, host: str, until: datetime) -> None:
+        """It did not answer."""
+        self._until[host] = until
+
+    def of(self, host: str, now: datetime) -> datetime | None:
+        """Until when a host is left alone; None when it may be asked."""
+        self._until = {one: until for one, until in self._until.items() if until > now}
+        return self._until.get(host)
+
+
+def deliver(
+    home: Home,
+    *,
+    now: Callable[[], datetime] = utc_now,
+    silence: Silence | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
     """Deliver what is due; how many notices have arrived.
 
     Costs one query when nothing is due. A notice is sent first and crossed off then: after a kill in between it is
-    sent again, under the same id. A place that is silent is asked once a call, whatever waits for it.
+    sent again, under the same id. A place that is silent is asked once a call, whatever waits for it. The places of the
+    settings are told first; to the senders of jobs, who may be many and silent, a call gives some seconds. `silence` is
+    what earlier calls have learned of their hosts.
     """
     waiting = home.registry.due_notices(now(), limit=AT_ONCE)
     if not waiting:
@@ -93,25 +132,69 @@ def deliver(home: Home, *, now: Callable[[], datetime] = utc_now) -> int:
     silent: set[str] = set()
     arrived = 0
     for one in waiting:
-        if one.target in silent:
+        if one.target in silent or one.target.startswith(OF_A_JOB):
             continue
-        place = places.get(one.target) or _sender_of_a_job(home, one.target, now=now)
+        place = places.get(one.target)
         answer = unknown if place is None else _sent(place, one.notice)
-        if answer.delivered:
-            arrived += 1
-            home.registry.notice_delivered(one.notice.id, one.target)
-        else:
-            _put_off(home, one, answer, now())
+        arrived += _settled(home, one, answer, now())
         if answer.silent:
             silent.add(one.target)
+    of_jobs = [one for one in waiting if one.target.startswith(OF_A_JOB)]
+    return arrived + _tell_senders(home, of_jobs, silence or Silence(), now=now, until=clock() + SENDERS_S, clock=clock)
+
+
+def forget_old_notices(home: Home, *, now: Callable[[], datetime] = utc_now) -> None:
+    """Remove notices that have arrived, or never will, a month ago."""
     home.registry.forget_notices(before=now() - KEPT)
+
+
+def _tell_senders(
+    home: Home,
+    waiting: Sequence[Delivery],
+    silence: Silence,
+    *,
+    now: Callable[[], datetime],
+    until: float,
+    clock: Callable[[], float],
+) -> int:
+    """Tell senders of jobs, as many as the time allows; how many notices have arrived."""
+    arrived = 0
+    for one in waiting:
+        if clock() > until:
+            break
+        hook = _hook_of_a_job(home, one.target)
+        if hook is None:
+            _put_off(home, one, Answer(delivered=False, words="the job is forgotten, or the secret is another"), now())
+            continue
+        host = urlsplit(hook.url.get_secret_value()).netloc.rpartition("@")[2]
+        again = silence.of(host, now())
+        if again is None:
+            answer = _sent(
+                Place(one.target, one.target, hook.events, partial(webhook.send, hook=hook, now=now)), one.notice
+            )
+            arrived += _settled(home, one, answer, now())
+            if answer.silent:
+                silence.note(host, now() + SILENT)
+        elif now() - one.created > GIVEN_UP:
+            home.registry.notice_failed(one.notice.id, one.target, due=None, failure="its host does not answer")
+        else:
+            home.registry.postpone_notice(one.notice.id, one.target, due=again)
     return arrived
 
 
-def _sender_of_a_job(home: Home, target: str, *, now: Callable[[], datetime]) -> Place | None:
-    """Who sent a job, and named a webhook to be told of its end."""
+def _settled(home: Home, one: Delivery, answer: Answer, now: datetime) -> bool:
+    """Cross a notice off, or put it off; whether it has arrived."""
+    if answer.delivered:
+        home.registry.notice_delivered(one.notice.id, one.target)
+    else:
+        _put_off(home, one, answer, now)
+    return answer.delivered
+
+
+def _hook_of_a_job(home: Home, target: str) -> Webhook | None:
+    """The webhook that the sender of a job has named to be told of its end."""
     settings = home.settings.jobs
-    if not target.startswith(OF_A_JOB) or settings.secret is None:
+    if settings.secret is None:
         return None
     try:
         url = home.registry.job(target.removeprefix(OF_A_JOB)).params.webhook
@@ -120,8 +203,7 @@ def _sender_of_a_job(home: Home, target: str, *, now: Callable[[], datetime]) ->
         url = unseal(url, settings.secret)
     except NotFound:
         return None  # the job is forgotten, or the secret is another
-    hook = Webhook(url=url, secret=settings.secret, allow_private=settings.allow_private)
-    return Place(target, target, hook.events, partial(webhook.send, hook=hook, now=now))
+    return Webhook(url=url, secret=settings.secret, allow_private=settings.allow_private)
 
 
 def _sent(place: Place, notice: Notice) -> Answer:

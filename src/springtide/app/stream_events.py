@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from springtide.domain.clock import utc_now
+from springtide.domain.errors import NotFound
 from springtide.domain.notice import STREAM
 from springtide.streams.messages import EventMessage, encode
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from springtide.app.home import Home
     from springtide.domain.notice import Notice
     from springtide.streams.broker import Broker
@@ -19,16 +21,22 @@ __all__ = ["message_of", "publish_events"]
 AT_ONCE = 100
 
 
-async def publish_events(home: Home, broker: Broker, topic: str) -> int:
-    """Publish what waits, oldest first; how many events that were.
+async def publish_events(home: Home, broker: Broker, topic: str, *, mine: Callable[[], bool] = lambda: True) -> int:
+    """Publish what waits, in the order in which it was written; how many events that were.
+
+    Before each hundred `mine` is asked whether the publishing is still this process's: two would send everything twice.
 
     The first failure ends it: what comes later waits, so that order is kept, and nothing is ever given up. After a
     kill between the broker's answer and the crossing off an event is sent again, under the same id.
     """
     count = 0
-    while waiting := await asyncio.to_thread(home.registry.due_notices, utc_now(), AT_ONCE, stream=True):
+    while waiting := await asyncio.to_thread(home.registry.next_events, AT_ONCE):
+        if not await asyncio.to_thread(mine):
+            break
         for one in waiting:
-            message = message_of(one.notice, base=_base(home))
+            message = message_of(
+                one.notice, base=_base(home), of_a_job=await asyncio.to_thread(_is_of_a_job, home, one.notice)
+            )
             key = message.model or message.source or message.id
             await broker.publish(topic, encode(message), key=key, message_id=message.id)
             await asyncio.to_thread(home.registry.notice_delivered, one.notice.id, STREAM)
@@ -36,10 +44,14 @@ async def publish_events(home: Home, broker: Broker, topic: str) -> int:
     return count
 
 
-def message_of(notice: Notice, *, base: str) -> EventMessage:
-    """A notice as it travels, with links to what it is about."""
+def message_of(notice: Notice, *, base: str, of_a_job: bool = False) -> EventMessage:
+    """A notice as it travels, with links to what it is about; the model of a job is found at the job, once it is made."""
     links = {}
-    if notice.model is not None:
+    if of_a_job:
+        links["job"] = f"{base}/v1/jobs/{notice.run}"
+        if notice.version is not None:
+            links["model"] = f"{base}/v1/jobs/{notice.run}/model"
+    elif notice.model is not None:
         links["model"] = f"{base}/v1/models/{notice.model}"
     if notice.run is not None:
         links["run"] = f"{base}/v1/runs/{notice.run}"
@@ -56,6 +68,15 @@ def message_of(notice: Notice, *, base: str) -> EventMessage:
         facts=dict(notice.facts),
         links=links,
     )
+
+
+def _is_of_a_job(home: Home, notice: Notice) -> bool:
+    if notice.run is None:
+        return False
+    try:
+        return home.registry.run(notice.run).kind == "job"
+    except NotFound:
+        return False  # forgotten
 
 
 def _base(home: Home) -> str:

@@ -9,8 +9,11 @@ import os
 import signal
 import socket
 import sys
-from contextlib import suppress
-from dataclasses import dataclass
+import time
+import uuid
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,29 +21,44 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from springtide.app.home import open_home, read_settings, store_options
+from springtide.app.intake import catch_up, check_same
 from springtide.app.jobs import Sent, read_params, submit_job
-from springtide.app.regions import hand_in
+from springtide.app.regions import hand_in, taking, too_large
 from springtide.app.stream_events import publish_events
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import SettingsError, SpringtideError
+from springtide.domain.errors import BadMessage, SettingsError, SourceUnavailable, SpringtideError, TooLarge
 from springtide.domain.notice import STREAM
+from springtide.domain.regions import Receipt
 from springtide.streams.broker import open_broker, without_password
-from springtide.streams.consuming import Consumer, Delivery, Handler, Inlet, Take
-from springtide.streams.messages import JobMessage, Payload, RowsMessage, encode
+from springtide.streams.consuming import PASSING, Consumer, Delivery, Handler, Inlet, Take
+from springtide.streams.messages import JobMessage, Payload, RowsMessage, decode, encode
 from springtide.streams.payloads import Payloads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from springtide.app.home import Home
     from springtide.streams.broker import Broker
     from springtide.streams.messages import DeadMessage
 
-__all__ = ["Handlers", "handlers", "main", "payloads_of", "run", "send_rows", "topic"]
+__all__ = [
+    "Consuming",
+    "Handlers",
+    "broker_of",
+    "handlers",
+    "main",
+    "payloads_of",
+    "reaching",
+    "run",
+    "send_rows",
+    "topic",
+]
 
 LOG = logging.getLogger("springtide.streams")
-PAYLOADS_KEPT = timedelta(days=7)
+PAYLOADS_KEPT = timedelta(days=30)  # longer than brokers keep messages, and as long as the originals of dead letters
 SWEEP_S = 3600.0
+SEND_S, STOP_S = 10.0, 2.0
+QUIET_S = 60.0  # without a delivery: what had piled up has been read
 LONGEST_WAIT_S = 30.0
 GRACE_S = 8.0  # for what is being handled to come to its end
 LOOK_S = 1.0  # how often the outbox is looked at
@@ -58,24 +76,90 @@ class Handlers:
 def handlers(home: Home) -> Handlers:
     """What this house does with what arrives."""
 
-    def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> None:
+    def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
         """All are handed in before the first is waited for, so that one commit takes them."""
-        waiting = [
-            hand_in(
-                home, one.table, region=one.region, batch=one.batch, data=read(one.data), form=one.form, now=utc_now()
-            )
-            for one in messages
-        ]
-        for receipt in waiting:
-            receipt.result()
-
-    def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> None:
+        waiting: list[Future[Receipt] | Exception] = []
         for one in messages:
-            files = {"data": one.data, "model": one.model, "script": one.script}
-            sent = {role: Sent.of(file.name, read(file.content)) for role, file in files.items() if file is not None}
-            submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=f"{STREAM}/{one.id}")
+            try:
+                waiting.append(_hand_in(home, one, read))
+            except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
+                waiting.append(error)
+                if isinstance(error, PASSING):
+                    break
+        outcomes = [one if isinstance(one, Exception) else _failure(one) for one in waiting]
+        return outcomes + outcomes[-1:] * (len(messages) - len(outcomes))
+
+    def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
+        outcomes: list[Exception | None] = []
+        for one in messages:
+            try:
+                _submit(home, one, read)
+            except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
+                outcomes.append(error)
+            else:
+                outcomes.append(None)
+        return outcomes
 
     return Handlers(rows=rows, jobs=jobs)
+
+
+def _hand_in(home: Home, one: RowsMessage, read: Callable[[Payload], bytes]) -> Future[Receipt]:
+    """Let a batch be stored; one in the store is looked for among the known ones first: its bytes go when it is taken."""
+    if one.data.stored is not None:
+        source = taking(home, one.table, one.region)
+        if one.data.stored.size > source.max_body:
+            raise too_large(source, one.table)
+        known = _taken_before(home, one, one.data.stored.sha256)
+        if known is not None:
+            return known
+    data = read(one.data)
+    return hand_in(home, one.table, region=one.region, batch=one.batch, data=data, form=one.form, now=utc_now())
+
+
+def _taken_before(home: Home, one: RowsMessage, sha256: str) -> Future[Receipt] | None:
+    """What is said to a batch of a name that is known; None when it is not."""
+    if one.table not in home.lake.names():
+        return None
+    table, name = home.lake.table(one.table), (one.region, one.batch)
+    lake_id, version = table.identity()
+    catch_up(home.registry, table, lake_id, version)
+    known = home.registry.find_batches(one.table, lake_id, [name]).get(name)
+    if known is None:
+        return None
+    outcome = check_same(known, sha256)
+    answer: Future[Receipt] = Future()
+    if isinstance(outcome, Receipt):
+        home.registry.enter_batches(one.table, lake_id, [], again=[replace(outcome, at=utc_now())])
+        answer.set_result(outcome)
+    else:
+        answer.set_exception(outcome)
+    return answer
+
+
+def _failure(receipt: Future[Receipt]) -> Exception | None:
+    """Why a batch could not be stored, once that is known; None when it is."""
+    error = receipt.exception()
+    if error is None or isinstance(error, Exception):
+        return error
+    raise error
+
+
+def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> None:
+    """Let a job wait; where its large files are gone, it was taken before."""
+    most, key = home.settings.jobs.max_body, f"{STREAM}/{one.id}"
+    if sum(payload.size for payload in one.payloads) > most:
+        raise TooLarge(
+            f"the job is larger than {most:,} bytes",
+            where=f"job {one.id}",
+            do="send less, or let max_body of section [jobs] be larger",
+        )
+    try:
+        sent = {role: Sent.of(file.name, read(file.content)) for role, file in one.files.items()}
+    except BadMessage:
+        if home.registry.job_with_key(key) is None:
+            raise
+        return
+    submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=key)
 
 
 def topic(home: Home, name: str) -> str:
@@ -89,17 +173,55 @@ def payloads_of(home: Home) -> Payloads:
 
 
 async def send_rows(home: Home, message: RowsMessage) -> None:
-    """Send one message of rows, and wait until the broker has it."""
-    broker = _open_broker(home)
-    await broker.start()
+    """Send one message of rows, and wait until the broker has it.
+
+    Every sending has an id of its own: a broker that drops what it has seen would drop another content under the name of
+    a known batch too, and its sender would never hear of the conflict.
+
+    Raises
+    ------
+    BadMessage
+        If it is none that the consumer would take.
+    SourceUnavailable
+        If the broker has not taken it within ten seconds.
+    """
+    body, key = encode(message), f"{message.table}/{message.region}"
+    decode(body, RowsMessage)
+    broker = broker_of(home)
     try:
-        key = f"{message.table}/{message.region}"
-        await broker.publish(topic(home, "rows"), encode(message), key=key, message_id=message.id)
+        async with reaching("the broker has not taken the batch"):
+            await broker.start()
+            await broker.publish(topic(home, "rows"), body, key=key, message_id=uuid.uuid4().hex)
     finally:
-        await broker.stop()
+        with suppress(Exception):  # whatever the client says at its end: what it was asked has been answered
+            async with asyncio.timeout(STOP_S):
+                await broker.stop()
 
 
-class _Consuming:
+@asynccontextmanager
+async def reaching(failure: str) -> AsyncIterator[None]:
+    """Give what is done with a broker ten seconds, and say what every client says in words of its own.
+
+    Raises
+    ------
+    SourceUnavailable
+        Where it fails: `failure`, and why.
+    """
+    try:
+        async with asyncio.timeout(SEND_S):
+            yield
+    except SpringtideError:
+        raise
+    except Exception as error:
+        words = f"no answer in {SEND_S:g} s" if isinstance(error, TimeoutError) else without_password(error)
+        raise SourceUnavailable(
+            f"{failure}: {words}",
+            where="url in section [streams]",
+            do="see that the broker runs and the url is right, and try again: a batch counts once",
+        ) from error
+
+
+class Consuming:
     """The broker's messages handled and the outbox's events published, until told to stop."""
 
     def __init__(self, home: Home, handlers: Handlers) -> None:
@@ -108,10 +230,11 @@ class _Consuming:
         self._handlers = handlers
         self._told = asyncio.Event()
         self._working = 0  # deliveries
-        self._broken: Exception | None = None
+        self._worked = time.monotonic()  # when the last one ended
+        self._broken: BaseException | None = None
         self._broker: Broker
         patience_s = home.settings.streams.patience.total_seconds()
-        self._consumer = Consumer(self._payloads, self._bury, patience_s=patience_s)
+        self._consumer = Consumer(self._payloads, self._bury, patience_s=patience_s, check=self._check)
 
     def stop(self) -> None:
         """Stop; what is being handled comes to its end first."""
@@ -122,8 +245,9 @@ class _Consuming:
 
         Raises
         ------
-        Exception
-            Whatever broke in the handling itself: nothing is acknowledged after that, and a new process begins there.
+        BaseException
+            Whatever broke in the handling itself, also what is no `Exception`, as the panic of a library in Rust: nothing
+            is acknowledged after that, and a new process begins there.
         """
         if not await self._connect():
             return
@@ -150,7 +274,7 @@ class _Consuming:
         """Connect, again and again while the broker is away; False when told to stop meanwhile."""
         wait = 0.5
         while not self._told.is_set():
-            self._broker = _open_broker(self._home)
+            self._broker = broker_of(self._home)
             for inlet in self._inlets():
                 self._broker.read(inlet.topic, self._taking(inlet))
             try:
@@ -183,28 +307,39 @@ class _Consuming:
             self._working += 1
             try:
                 await self._consumer.take(inlet, delivery)
-            except Exception as error:  # noqa: BLE001 # a fault of ours, told by `run`
+            except (asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 # a fault of ours or a library's panic, told by `run`
                 self._broken = error
                 self._told.set()
                 await asyncio.Event().wait()
             finally:
                 self._working -= 1
+                self._worked = time.monotonic()
 
         return take
 
+    def _check(self) -> None:
+        """Raise where the database does not answer or the store takes nothing."""
+        self._home.registry.due_notices(utc_now(), 1)
+        self._payloads.remove([self._payloads.store(b"is the store there?")])
+
     async def _bury(self, letter: DeadMessage) -> None:
-        await self._broker.publish(topic(self._home, "dead"), encode(letter), key=letter.topic, message_id=letter.id)
+        # The same message may die twice: a broker that drops what it has seen must not drop its second letter.
+        name = f"{letter.id}-{letter.at.isoformat()}"
+        await self._broker.publish(topic(self._home, "dead"), encode(letter), key=letter.topic, message_id=name)
 
     async def _publish(self) -> None:
         """Publish what the outbox holds for the stream; one process at a time does."""
         me, wait = f"{socket.gethostname()}:{os.getpid()}", LOOK_S
-        registry, events = self._home.registry, topic(self._home, "events")
+        events = topic(self._home, "events")
+
+        def mine() -> bool:
+            return self._home.registry.lease(DUTY, me, utc_now(), DUTY_SPAN)
+
         while True:
             try:
-                waits = await asyncio.to_thread(registry.due_notices, utc_now(), 1, stream=True)
-                mine = await asyncio.to_thread(registry.lease, DUTY, me, utc_now(), DUTY_SPAN) if waits else False
-                if mine:
-                    await publish_events(self._home, self._broker, events)
+                await publish_events(self._home, self._broker, events, mine=mine)
                 wait = LOOK_S
             except Exception as error:  # noqa: BLE001 # of the client or the database: the outbox keeps what it holds
                 wait = min(LONGEST_WAIT_S, 2 * wait)
@@ -212,8 +347,14 @@ class _Consuming:
             await asyncio.sleep(wait)
 
     async def _sweep(self) -> None:
-        """Take payloads away that nobody has handled for a week."""
+        """Take payloads away that nobody has handled for a month, when what had piled up has been read.
+
+        RabbitMQ keeps messages for as long as nobody reads them.
+        """
+        self._worked = time.monotonic()
         while True:
+            while self._working or time.monotonic() - self._worked < QUIET_S:
+                await asyncio.sleep(LOOK_S)
             try:
                 await asyncio.to_thread(self._payloads.sweep, utc_now() - PAYLOADS_KEPT)
             except SpringtideError as error:
@@ -221,38 +362,92 @@ class _Consuming:
             await asyncio.sleep(SWEEP_S)
 
 
-def _open_broker(home: Home) -> Broker:
+def broker_of(home: Home, *, group: str | None = None, together: int | None = None) -> Broker:
+    """The broker of the settings, not yet connected."""
     settings = home.settings.streams
     if settings.url is None:
         raise SettingsError(
             "no broker is set", where="springtide.toml", do='write url = "kafka://HOST:9092" into [streams]'
         )
     url = settings.url.get_secret_value()
-    return open_broker(url, group=settings.group, prefix=settings.prefix, together=settings.together)
+    return open_broker(
+        url, group=group or settings.group, prefix=settings.prefix, together=together or settings.together
+    )
 
 
 def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:
-    """Consume until told to stop; the exit code is 2 when it cannot start."""
+    """Consume until told to stop; the exit code is 2 when it cannot start.
+
+    When springtide.toml has changed and can be used, what is being handled comes to its end, and consuming goes on with
+    the new settings.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("springtide").setLevel(logging.INFO)
     logging.getLogger("springtide.streams.client").setLevel(logging.WARNING)
     try:
-        home = open_home(read_settings(config))
-        asyncio.run(_run(home, handlers_of(home)))
+        opened: _Opened | None = _open(config)
+        while opened is not None:
+            home = opened.home
+            opened = asyncio.run(_run(config, opened, handlers_of(home)))
+            home.intake.close()
+            home.registry.engine.dispose()
     except SpringtideError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
     return 0
 
 
-async def _run(home: Home, handlers: Handlers) -> None:
-    consuming = _Consuming(home, handlers)
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """The home of a springtide.toml as it stood at a time."""
+
+    home: Home
+    changed: float  # of the file
+
+
+def _open(config: Path) -> _Opened:
+    changed = config.stat().st_mtime if config.exists() else 0.0
+    home = open_home(read_settings(config))
+    broker_of(home)  # what is wrong with the settings is said before anything else
+    return _Opened(home, changed)
+
+
+async def _run(config: Path, opened: _Opened, handlers: Handlers) -> _Opened | None:
+    """Consume until told to stop, or until there are other settings: these."""
+    home, consuming, told = opened.home, Consuming(opened.home, handlers), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, consuming.stop)
-    _open_broker(home)  # what is wrong with the settings is said before anything else
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
     sys.stdout.write(f"Springtide reads {topic(home, 'rows')} and {topic(home, 'jobs')}\n")
     sys.stdout.flush()
+    telling, watching = asyncio.create_task(told.wait()), asyncio.create_task(_watch(config, opened.changed))
+    for one in (telling, watching):
+        one.add_done_callback(lambda _: consuming.stop())
     await consuming.run()
+    telling.cancel()
+    if told.is_set() or not watching.done():
+        watching.cancel()
+        return None
+    return watching.result()
+
+
+async def _watch(config: Path, changed: float) -> _Opened:
+    """Wait until the file has changed and can be used; one that cannot is spoken of once, and changes nothing."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            now = config.stat().st_mtime
+        except OSError:
+            continue  # being replaced: looked at again in a second
+        if now == changed:
+            continue
+        changed = now
+        try:
+            opened = await asyncio.to_thread(_open, config)
+        except SpringtideError as error:
+            LOG.warning("springtide.toml was changed and cannot be used; the one before stays: %s", error)
+        else:
+            LOG.info("springtide.toml was changed and read again")
+            return opened
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""``springtide stream``: take rows and jobs from a broker, send events to it; ``stream send``: send rows."""
+"""``springtide stream``: take rows and jobs from a broker, send events to it; ``stream send``: send rows; ``stream dead``: look at dead letters."""
 
 from __future__ import annotations
 
@@ -58,3 +58,20 @@ def send(config: Path, *, table: str, region: str, path: Path, batch: str | None
     )
     asyncio.run(send_rows(home, message))
     click.echo(f"sent batch {message.batch} of {region} for {table}: {len(data):,} bytes")
+
+
+@command.command("dead")
+@click.option("--again", is_flag=True, help="Send the originals back to their topics; the letters are gone then.")
+@click.pass_obj
+def dead(config: Path, *, again: bool) -> None:
+    """List what could not be handled, newest first, and why."""
+    from springtide.app.dead_letters import dead_letters  # noqa: PLC0415 # what speaks to brokers costs 0.7 s
+
+    letters = asyncio.run(dead_letters(open_config(config), again=again))
+    for one in letters:
+        click.echo(f"{one.letter.at:%Y-%m-%d %H:%M:%S} {one.letter.topic}: {one.letter.what}")
+        click.echo(f"  where: {one.letter.where}\n  do: {one.letter.do}")
+        if one.failure is not None:
+            click.echo(f"  not sent again: {one.failure}")
+    sent = f", {sum(one.failure is None for one in letters)} sent again" if again else ""
+    click.echo(f"{len(letters)} dead letter{'' if len(letters) == 1 else 's'}{sent}")

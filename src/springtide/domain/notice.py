@@ -9,11 +9,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["EVENTS", "STREAM", "Delivery", "Event", "Notice"]
+__all__ = ["EVENTS", "OF_A_JOB", "STREAM", "Delivery", "Event", "Notice"]
 
 Event = Literal["promoted", "kept", "failed", "drift", "source_silent", "skill_lost"]
 EVENTS: tuple[Event, ...] = get_args(Event)
 STREAM = "stream"  # the target that is a broker's topic of events
+OF_A_JOB = "job "  # begins the target of a notice to the sender of a job
 
 
 @dataclass(frozen=True, slots=True)

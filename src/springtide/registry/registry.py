@@ -410,6 +410,11 @@ class Registry:
         with reading(self._engine) as connection:
             return jobs.find(connection, job)
 
+    def job_with_key(self, key: str) -> Job | None:
+        """The job that was sent under a key of its sender."""
+        with reading(self._engine) as connection:
+            return jobs.with_key(connection, key)
+
     def jobs(self, limit: int = 50) -> list[Job]:
         """The newest jobs, newest first."""
         with reading(self._engine) as connection:
@@ -563,10 +568,15 @@ class Registry:
         with writing(self._engine) as connection:
             outbox.post(connection, notice, targets, due=due)
 
-    def due_notices(self, now: datetime, limit: int, *, stream: bool = False) -> list[Delivery]:
-        """What waits to be delivered now, oldest first: to the stream, or to all others, of each the first `limit`."""
+    def due_notices(self, now: datetime, limit: int) -> list[Delivery]:
+        """What is due for places, oldest first: of each one `limit`, and so many of all senders of jobs together."""
         with reading(self._engine) as connection:
-            return outbox.due(connection, now, limit, stream=stream)
+            return outbox.due(connection, now, limit)
+
+    def next_events(self, limit: int) -> list[Delivery]:
+        """What waits for the stream, in the order in which it was written, whatever the clocks of the writers said."""
+        with reading(self._engine) as connection:
+            return outbox.in_turn(connection, limit)
 
     def notices(self, limit: int = 50) -> list[Delivery]:
         """What has not been delivered, newest first: it waits, or it was given up."""
@@ -582,6 +592,11 @@ class Registry:
         """Note a try that failed; it waits until `due`, or is given up when that is None."""
         with writing(self._engine) as connection:
             outbox.put_off(connection, notice, target, due=due, failure=failure)
+
+    def postpone_notice(self, notice: str, target: str, *, due: datetime) -> None:
+        """A notice was not tried, and is `due` later."""
+        with writing(self._engine) as connection:
+            outbox.postpone(connection, notice, target, due=due)
 
     def forget_notices(self, before: datetime) -> None:
         """Remove what was delivered or given up before that time."""

@@ -220,8 +220,10 @@ OUTBOX = Table(  # notices and what came of them, one row for each place
     Column("state", String, nullable=False),
     Column("body", Text, nullable=False),  # JSON
     Column("failure", Text),
+    Column("turn", BigInteger, nullable=False, server_default="0"),  # in which the stream gets it: as it was written
     CheckConstraint("state in ('waiting', 'delivered', 'given up')", name="springtide_outbox_state"),
     Index("springtide_outbox_by_due", "state", "due"),
+    Index("springtide_outbox_by_turn", "turn"),
 )
 
 JOBS = Table(  # what was sent to be retrained, under the id of the run that does it

@@ -587,7 +587,7 @@ class Streams(_Section):
     ] = "springtide"
     together: Annotated[int, Field(ge=1, le=10_000, description="Most messages that are handled at once.")] = 500
     patience: Annotated[
-        Age, Field(description="A message that keeps failing for a reason that passes is set aside after so long.")
+        Age, Field(description="Messages of a table that keeps failing are set aside after so long.")
     ] = timedelta(minutes=10)
     link: Annotated[
         str | None, Field(pattern=r"^https?://\S+$", description="Base of the links in events; [serve] when not given.")

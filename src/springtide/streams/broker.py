@@ -24,7 +24,7 @@ class Broker(Protocol):
         """Connect; messages can be published from then on."""
 
     async def run(self) -> None:
-        """Hand messages over until cancelled, or until something breaks."""
+        """Hand messages over until cancelled, or until something breaks: then no topic is read any more."""
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; when this returns the broker has it.

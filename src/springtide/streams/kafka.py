@@ -21,6 +21,7 @@ __all__ = ["Kafka", "servers_and_options"]
 
 LOG = logging.getLogger("springtide.streams.client.kafka")
 LONGEST_WORK_MS = 24 * 3600 * 1000  # on one delivery; a dead consumer is noticed by its silence, long before
+GIVEN_UP_MS = 9_000  # after which one that only sends gives a message up
 GATHER_S = 0.1  # how long a delivery that is not full waits for more messages
 
 
@@ -32,23 +33,54 @@ class Kafka:
     """
 
     def __init__(self, url: str, *, group: str, together: int) -> None:
-        servers, options = servers_and_options(url)
+        self._servers, self._options = servers_and_options(url)
         self._group, self._together = group, together
-        self._broker = KafkaBroker(
-            servers,
+        self._takes: dict[str, Take] = {}
+        self._broker: KafkaBroker | None = None
+
+    def read(self, topic: str, take: Take) -> None:
+        """Let the messages of a topic go to `take`."""
+        self._takes[topic] = take
+
+    async def start(self) -> None:
+        """Connect, and begin to read where something is read."""
+        self._broker = self._made()
+        await self._broker.start()
+
+    async def run(self) -> None:
+        """Hand messages over: the subscribers' own tasks do."""
+        await asyncio.Event().wait()
+
+    async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
+        """Send a message; all replicas that are in sync have it when this returns."""
+        assert self._broker is not None  # it has been started
+        await self._broker.publish(body, topic, key=key, correlation_id=message_id)
+
+    async def stop(self) -> None:
+        """Leave the group and disconnect."""
+        if self._broker is not None:
+            await self._broker.stop()
+
+    def _made(self) -> KafkaBroker:
+        """FastStream's broker; one that only sends gives up by itself, or its end would wait for minutes."""
+        sends_only = {} if self._takes else {"message.timeout.ms": str(GIVEN_UP_MS)}
+        broker = KafkaBroker(
+            self._servers,
             acks="all",
             enable_idempotence=True,
-            config=options,  # type: ignore[arg-type] # any property of librdkafka
+            config=sends_only | self._options,  # type: ignore[arg-type] # any property of librdkafka
             graceful_timeout=None,
             apply_types=False,
             decoder=_whole,
             logger=LOG,
             log_level=logging.DEBUG,
         )
+        for topic, take in self._takes.items():
+            self._subscribe(broker, topic, take)
+        return broker
 
-    def read(self, topic: str, take: Take) -> None:
-        """Let the messages of a topic go to `take`."""
-        subscribe = self._broker.subscriber(
+    def _subscribe(self, broker: KafkaBroker, topic: str, take: Take) -> None:
+        subscribe = broker.subscriber(
             Topic(topic, declare=False),
             batch=True,
             max_records=self._together,
@@ -66,22 +98,6 @@ class Kafka:
             await take(Delivery([message.value() or b"" for message in _records(batch)], lambda: _commit(batch)))
 
         subscribe(take_batch)
-
-    async def start(self) -> None:
-        """Connect, and begin to read where something is read."""
-        await self._broker.start()
-
-    async def run(self) -> None:
-        """Hand messages over: the subscribers' own tasks do."""
-        await asyncio.Event().wait()
-
-    async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
-        """Send a message; all replicas that are in sync have it when this returns."""
-        await self._broker.publish(body, topic, key=key, correlation_id=message_id)
-
-    async def stop(self) -> None:
-        """Leave the group and disconnect."""
-        await self._broker.stop()
 
 
 def servers_and_options(url: str) -> tuple[str, dict[str, str]]:

@@ -23,7 +23,7 @@ __all__ = [
     "encode",
 ]
 
-INLINE = 256 * 1024  # bytes of a payload that travel inside its message; more goes to the store
+INLINE = 256 * 1024  # bytes of a payload, as JSON, that travel inside its message; more goes to the store
 
 Word = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
 TableName = Annotated[str, Meta(max_length=100, pattern=r"^[A-Za-z0-9_-]+$")]
@@ -77,11 +77,6 @@ class RowsMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     version: Literal[1] = 1
 
     @property
-    def id(self) -> str:
-        """What makes it the same message when it comes again."""
-        return f"{self.table}/{self.region}/{self.batch}"
-
-    @property
     def lane(self) -> str:
         """Messages of one lane keep their order."""
         return self.table
@@ -100,7 +95,14 @@ class JobMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     params: dict[str, Any] = {}
     model: File | None = None
     script: File | None = None
+    requirements: File | None = None
     version: Literal[1] = 1
+
+    @property
+    def files(self) -> dict[str, File]:
+        """What was sent, by its role."""
+        roles = {"data": self.data, "model": self.model, "script": self.script, "requirements": self.requirements}
+        return {role: file for role, file in roles.items() if file is not None}
 
     @property
     def lane(self) -> str:
@@ -110,7 +112,7 @@ class JobMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def payloads(self) -> tuple[Payload, ...]:
         """The bytes that belong to it."""
-        return tuple(file.content for file in (self.data, self.model, self.script) if file is not None)
+        return tuple(file.content for file in self.files.values())
 
 
 class EventMessage(Struct, frozen=True, kw_only=True):

@@ -60,7 +60,9 @@ class Nats:
     async def run(self) -> None:
         """Hand messages over."""
         client = await self._broker.connect()
-        await asyncio.gather(*(self._fetch(client, topic) for topic in self._takes))
+        async with asyncio.TaskGroup() as group:
+            for topic in self._takes:
+                group.create_task(self._fetch(client, topic))
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; the stream has it when this returns."""

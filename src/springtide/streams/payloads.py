@@ -11,7 +11,7 @@ import obstore
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadMessage
 from springtide.registry.store import failing, flush, open_store
-from springtide.streams.messages import INLINE, Payload, Reference
+from springtide.streams.messages import INLINE, Payload, Reference, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -34,13 +34,16 @@ class Payloads:
         self._now = now
 
     def wrap(self, data: bytes) -> Payload:
-        """The payload of these bytes; above 256 KiB they are in the store when this returns."""
-        if len(data) > INLINE:
-            return Payload(stored=self._put(data))
-        try:
-            return Payload(text=data.decode())
-        except UnicodeDecodeError:
-            return Payload(base64=data)
+        """The payload of these bytes; where JSON takes more than 256 KiB for them, they are in the store when this returns."""
+        if len(data) <= INLINE:
+            inline = _inline(data)
+            if len(encode(inline)) <= INLINE:
+                return inline
+        return self.store(data)
+
+    def store(self, data: bytes) -> Payload:
+        """The payload of these bytes, however few; they are in the store when this returns."""
+        return Payload(stored=self._put(data))
 
     def read(self, payload: Payload) -> bytes:
         """The bytes of a payload, checked.
@@ -53,7 +56,7 @@ class Payloads:
         if payload.stored is None:
             return (payload.text or "").encode() if payload.base64 is None else payload.base64
         data = self._get(payload.stored)
-        if len(data) != payload.stored.size or hashlib.sha256(data).hexdigest() != payload.stored.sha256:
+        if data is None or hashlib.sha256(data).hexdigest() != payload.stored.sha256:
             raise BadMessage(
                 f"the payload {payload.stored.name} is not the one that was put there: its size or digest differs",
                 where=self._place,
@@ -82,10 +85,12 @@ class Payloads:
             flush(self._store, name)
         return Reference(name, len(data), hashlib.sha256(data).hexdigest())
 
-    def _get(self, reference: Reference) -> bytes:
+    def _get(self, reference: Reference) -> bytes | None:
+        """The bytes; None, and nothing is read, where they are not as many as they should be."""
         with failing("read", place=self._place):
             try:
-                return obstore.get(self._store, reference.name).bytes().to_bytes()
+                found = obstore.get(self._store, reference.name)
+                return found.bytes().to_bytes() if found.meta["size"] == reference.size else None
             except FileNotFoundError as error:
                 raise BadMessage(
                     f"the payload {reference.name} is gone: it was handled, or it was too old",
@@ -99,3 +104,10 @@ class Payloads:
                 obstore.delete(self._store, name)
             except FileNotFoundError:
                 return  # S3 says nothing in this case; a folder should not differ
+
+
+def _inline(data: bytes) -> Payload:
+    try:
+        return Payload(text=data.decode())
+    except UnicodeDecodeError:
+        return Payload(base64=data)

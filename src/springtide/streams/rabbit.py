@@ -62,7 +62,9 @@ class Rabbit:
 
     async def run(self) -> None:
         """Hand messages over."""
-        await asyncio.gather(*(gathering.run() for gathering in self._gatherings))
+        async with asyncio.TaskGroup() as group:
+            for gathering in self._gatherings:
+                group.create_task(gathering.run())
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; the queue has it, on its disk, when this returns."""

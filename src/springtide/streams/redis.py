@@ -75,7 +75,10 @@ class Redis:
         for topic in self._gatherings:
             await self._take_up(topic)
         await self._broker.start()
-        await asyncio.gather(self._look_after(), *(gathering.run() for gathering in self._gatherings.values()))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_after())
+            for gathering in self._gatherings.values():
+                group.create_task(gathering.run())
 
     async def publish(self, topic: str, body: bytes, *, key: str, message_id: str) -> None:
         """Send a message; it is as safe as the server's `appendfsync` says when this returns."""
@@ -96,11 +99,13 @@ class Redis:
 
     async def _take_up(self, topic: str) -> None:
         """Work off what was given to a consumer of this name and not acknowledged."""
+        last: bytes | str = "0"
         while True:
-            found = await self._client.xreadgroup(self._group, self._me, {topic: "0"}, count=self._together)
+            found = await self._client.xreadgroup(self._group, self._me, {topic: last}, count=self._together)
             entries = found[0][1] if found else []
             if not entries:
                 return
+            last = entries[-1][0]
             await self._takes[topic](self._gatherings[topic].delivery(_messages(entries)))
 
     async def _look_after(self) -> None:

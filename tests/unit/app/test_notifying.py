@@ -15,16 +15,31 @@ from tests.receiver import PRIVATE_WORDS, receiving
 from tests.serving_world import verdict
 
 from springtide.app import notifying
+from springtide.app.delivery import sealed
 from springtide.app.home import Home, open_home, read_settings
-from springtide.app.notifying import MOST_TRIES, announce, deliver, of_run, try_places, undelivered
+from springtide.app.notifying import (
+    MOST_TRIES,
+    Silence,
+    announce,
+    deliver,
+    forget_old_notices,
+    of_run,
+    try_places,
+    undelivered,
+)
 from springtide.domain.errors import SettingsError
+from springtide.domain.job import Job, JobParams
 from springtide.domain.model import JournalEntry
 from springtide.domain.notice import EVENTS, Notice
 from springtide.domain.run import Failure, Run
+from springtide.notify.answer import Answer
 from springtide.registry.database import open_database, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from springtide.settings.words import Webhook
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECRET = "hunter2-hunter2-hunter2"
@@ -175,6 +190,47 @@ def test_what_waits_for_a_place_never_goes_to_another_one_that_took_its_number(t
         assert (len(first.bodies), len(second.bodies)) == (1, 0)
 
 
+def job(home: Home, number: int, url: str) -> Job:
+    """A job whose sender wants to be told at that address."""
+    settings = home.settings.jobs
+    sent = Job(f"j{number}", sealed(settings, JobParams(target="y", webhook=url)), NOON)
+    home.registry.submit_job(sent, Run(sent.id, sent.id, "queued", ("a job",), NOON, kind="job"), lambda _: None)
+    return sent
+
+
+def test_hundreds_of_silent_senders_of_jobs_hold_up_no_place(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    seconds = [0.0]
+
+    def no_answer(_notice: Notice, hook: Webhook, *, now: Callable[[], datetime]) -> Answer:
+        url = hook.url.get_secret_value()
+        asked.append(url)
+        if "owner" in url:
+            return Answer(delivered=True, words="answered 204")
+        seconds[0] += 5
+        return Answer(delivered=False, words="no connection", silent=True)
+
+    monkeypatch.setattr("springtide.notify.webhook.send", no_answer)
+    section = f'[jobs]\nsecret = "{SECRET}"\nallow_private = true\n' + hook("http://owner.example")
+    home = home_with(tmp_path, section)
+    for number in range(200):
+        one = job(home, number, f"http://host{number % 2 if number < 100 else number}.example/{number}")
+        announce(home, notice(number, event="failed"), job=one, now=clock)
+    silence, before = Silence(), len(asked)
+    assert deliver(home, now=clock, silence=silence, clock=lambda: seconds[0]) == 20
+    assert ["owner" in url for url in asked[before:]] == [True] * 20 + [False] * 2  # hosts, each asked once
+    clock.wait(seconds=1)
+    for _ in range(4):
+        deliver(home, now=clock, silence=silence, clock=lambda: seconds[0])
+    of_two_hosts = [url for url in asked if "host0." in url or "host1." in url]
+    assert len(of_two_hosts) == 2
+    seconds[0], before = 0.0, len(asked)
+    deliver(home, now=clock, silence=silence, clock=lambda: seconds[0])
+    assert seconds[0] <= 15  # a call does not take longer, however many hosts there are
+
+
 def test_rows_go_after_a_month(tmp_path: Path, clock: Clock) -> None:
     with receiving() as receiver:
         home = home_with(tmp_path, hook(receiver.url))
@@ -182,6 +238,7 @@ def test_rows_go_after_a_month(tmp_path: Path, clock: Clock) -> None:
             announce(home, notice(number), now=clock)
             deliver(home, now=clock)
             clock.wait(days=days)
+        forget_old_notices(home, now=clock)
         with reading(open_database(home.settings.home.database)) as connection:
             kept = connection.scalars(text("SELECT id FROM springtide_outbox ORDER BY id")).all()
         assert kept == ["n2", "n3"]

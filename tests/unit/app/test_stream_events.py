@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from tests.serving_world import verdict
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.notifying import announce, deliver, of_run, undelivered
 from springtide.app.stream_events import publish_events
+from springtide.domain.job import Job, JobParams
 from springtide.domain.model import JournalEntry
 from springtide.domain.notice import Notice
 from springtide.domain.run import Failure, Run
@@ -99,6 +101,18 @@ def test_every_state_of_a_run_and_what_came_of_it_are_told_in_order_with_links(t
     }
 
 
+def test_the_events_of_a_job_link_to_the_job_and_to_the_model_it_has_made(tmp_path: Path) -> None:
+    home, topic = home_with(tmp_path), Topic()
+    run = Run("j1", "shop", "queued", ("a job",), NOON, kind="job")
+    home.registry.submit_job(Job("j1", JobParams(target="y"), NOON), run, lambda _connection: None)
+    entry = JournalEntry("shop", 5, NOON, "promote", 3, 2, 3, "j1", "gate", "beats every rival")
+    announce(home, of_run(replace(run, state="succeeded", version=3), entry, verdict()))
+    publish(home, topic)
+    base = "https://springtide.example/v1"
+    assert topic.events[0].links == {"job": f"{base}/jobs/j1", "run": f"{base}/runs/j1"}
+    assert topic.events[-1].links["model"] == f"{base}/jobs/j1/model"
+
+
 def test_a_promotion_says_which_version_serves(tmp_path: Path) -> None:
     home, topic = home_with(tmp_path), Topic()
     entry = JournalEntry("btc", 5, NOON, "promote", 3, 2, 3, "r1", "gate", "beats every rival")
@@ -117,6 +131,25 @@ def test_while_the_broker_is_away_events_wait_and_then_come_in_their_order(tmp_p
     assert publish(home, topic) == 3
     assert [one.id for one in topic.events] == ["n0", "n1", "n2"]
     assert undelivered(home) == []
+
+
+def test_events_come_in_the_order_in_which_they_were_written_whatever_the_clocks_and_names_say(tmp_path: Path) -> None:
+    home, topic = home_with(tmp_path), Topic()
+    for number in (9, 10, 11):
+        announce(home, replace(notice(number), at=NOON, id=f"r1-{number}"), now=lambda: NOON)
+    announce(home, replace(notice(12), at=NOON - timedelta(minutes=5)), now=lambda: NOON + timedelta(days=9999))
+    announce(home, replace(notice(13), at=NOON - timedelta(minutes=9)), now=lambda: NOON - timedelta(minutes=9))
+    publish(home, topic)
+    assert [one.id for one in topic.events] == ["r1-9", "r1-10", "r1-11", "n12", "n13"]
+
+
+def test_a_process_that_has_lost_the_duty_publishes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("springtide.app.stream_events.AT_ONCE", 2)
+    home, topic, answers = home_with(tmp_path), Topic(), [False, True, True]
+    for number in range(6):
+        announce(home, notice(number))
+    assert asyncio.run(publish_events(home, topic, "springtide.events", mine=answers.pop)) == 4
+    assert publish(home, topic) == 2
 
 
 def test_what_the_broker_has_is_not_sent_again(tmp_path: Path) -> None:

@@ -26,10 +26,17 @@ def files(folder: Path) -> list[Path]:
     return [path for path in (folder / "streams").rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("data", [b"", b"a,b\n1,2\n", "Кострома".encode(), b"\xff\x00", b"a" * INLINE])
+@pytest.mark.parametrize("data", [b"", b"a,b\n1,2\n", "Кострома".encode(), b"\xff\x00", b"a" * (INLINE - 20)])
 def test_up_to_256_kib_travel_with_the_message(payloads: Payloads, tmp_path: Path, data: bytes) -> None:
     assert payloads.read(payloads.wrap(data)) == data
     assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("data", [b"\x00" * (INLINE // 5), b"\xff" * (INLINE * 4 // 5), b'"' * (INLINE - 20)])
+def test_what_grows_above_256_kib_in_its_message_lies_in_the_store(payloads: Payloads, data: bytes) -> None:
+    payload = payloads.wrap(data)
+    assert payload.stored is not None
+    assert payloads.read(payload) == data
 
 
 def test_one_byte_more_lies_in_the_store_until_it_is_removed(payloads: Payloads, tmp_path: Path) -> None:
@@ -54,6 +61,14 @@ def test_bytes_that_are_not_those_that_were_put_there_are_refused(
 ) -> None:
     payload = payloads.wrap(LARGE)
     files(tmp_path)[0].write_bytes(changed)
+    with pytest.raises(BadMessage, match="size or digest differs"):
+        payloads.read(payload)
+
+
+def test_a_payload_of_another_size_is_refused_before_it_is_read(payloads: Payloads, tmp_path: Path) -> None:
+    payload = payloads.wrap(LARGE)
+    with files(tmp_path)[0].open("r+b") as file:
+        file.truncate(1 << 40)  # a hole: no memory holds it
     with pytest.raises(BadMessage, match="size or digest differs"):
         payloads.read(payload)
 

@@ -1,4 +1,4 @@
-"""Jobs: data and models that were sent to be retrained."""
+"""Jobs: data and models that were sent to be retrained; the turn of each event on its way to a stream."""
 
 from __future__ import annotations
 
@@ -17,3 +17,5 @@ def upgrade() -> None:
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.Column("job", sa.Text, nullable=False),
     )
+    op.add_column("springtide_outbox", sa.Column("turn", sa.BigInteger, nullable=False, server_default="0"))
+    op.create_index("springtide_outbox_by_turn", "springtide_outbox", ["turn"])

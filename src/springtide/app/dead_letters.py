@@ -1,0 +1,125 @@
+"""Dead letters: looked at where they lie, and sent back to the topics that they came from."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from springtide.app.streaming import STOP_S, broker_of, payloads_of, reaching, topic
+from springtide.domain.clock import utc_now
+from springtide.domain.errors import BadMessage
+from springtide.streams.messages import DeadMessage, RowsMessage, decode
+
+if TYPE_CHECKING:
+    from springtide.app.home import Home
+    from springtide.streams.broker import Broker
+    from springtide.streams.consuming import Delivery
+
+__all__ = ["DeadLetter", "dead_letters"]
+
+LOG = logging.getLogger("springtide.streams")
+FIRST_S, QUIET_S = (
+    15.0,
+    3.0,
+)  # to wait for the first letter: a broker may have to free what an earlier look held; for more
+TOGETHER = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A dead letter, and why it could not be sent again where it should have been."""
+
+    letter: DeadMessage
+    failure: str | None = None
+
+
+async def dead_letters(home: Home, *, again: bool) -> list[DeadLetter]:
+    """The dead letters, newest first; with `again` their originals go back to their topics, and they are there no more.
+
+    A letter that was written after this began stays, so that what fails again is not sent in circles.
+
+    Raises
+    ------
+    SourceUnavailable
+        If the broker does not answer.
+    """
+    broker = broker_of(home, group=f"{home.settings.streams.group}-dead", together=TOGETHER)
+    reading = _Reading(home, broker, again=again)
+    broker.read(topic(home, "dead"), reading.take)
+    try:
+        async with reaching("dead letters cannot be read"):
+            await broker.start()
+        await reading.run()
+    finally:
+        with suppress(Exception):  # whatever the client says at its end: what was not done with comes again
+            async with asyncio.timeout(STOP_S):
+                await broker.stop()
+    return sorted(reading.found.values(), key=lambda one: one.letter.at, reverse=True)
+
+
+class _Reading:
+    """Letters as they come, until none comes any more."""
+
+    def __init__(self, home: Home, broker: Broker, *, again: bool) -> None:
+        self._home, self._broker, self._again = home, broker, again
+        self._payloads = payloads_of(home)
+        self._began = utc_now()
+        self._until = time.monotonic() + FIRST_S
+        self.found: dict[tuple[str, str], DeadLetter] = {}
+
+    async def run(self) -> None:
+        """Read."""
+        running = asyncio.create_task(self._broker.run())
+        while time.monotonic() < self._until and not running.done():
+            await asyncio.sleep(0.1)
+        if running.done():
+            running.result()
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+    async def take(self, delivery: Delivery) -> None:
+        """Keep what was delivered; without `again` the broker is not told, and delivers it another time too."""
+        letters = [letter for letter in map(_read, delivery.bodies) if letter is not None]
+        if self._again and any(letter.at >= self._began for letter in letters):
+            await asyncio.Event().wait()  # the rest has come while this ran
+        for letter in letters:
+            name = (letter.id, letter.at.isoformat())
+            if name not in self.found:
+                self.found[name] = DeadLetter(letter, await self._send(letter) if self._again else None)
+                self._until = time.monotonic() + QUIET_S
+        if self._again:
+            await delivery.done()
+
+    async def _send(self, letter: DeadMessage) -> str | None:
+        """Send an original back; why not, where that is not possible."""
+        if letter.topic not in (topic(self._home, "rows"), topic(self._home, "jobs")):
+            return f"{letter.topic} is no topic of rows or jobs"
+        try:
+            original = await asyncio.to_thread(self._payloads.read, letter.original)
+        except BadMessage as error:
+            return error.what
+        await self._broker.publish(letter.topic, original, key=_key(original), message_id=uuid.uuid4().hex)
+        return None
+
+
+def _read(body: bytes) -> DeadMessage | None:
+    try:
+        return decode(body, DeadMessage)
+    except BadMessage as error:
+        LOG.warning("this is no dead letter: %s", error.what)
+        return None
+
+
+def _key(original: bytes) -> str:
+    """What keeps the order of the messages of a table and region, where it is one of these."""
+    try:
+        message = decode(original, RowsMessage)
+    except BadMessage:
+        return ""
+    return f"{message.table}/{message.region}"
