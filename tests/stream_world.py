@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from springtide.app.home import Home, open_home, read_settings
-from springtide.app.streaming import payloads_of
+from springtide.app.streams.sending import payloads_of
 from springtide.domain.rows import KEY
 from springtide.streams.broker import open_broker
 from springtide.streams.messages import Payload, RowsMessage, encode

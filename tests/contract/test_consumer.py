@@ -11,7 +11,9 @@ from msgspec import structs
 from tests import stream_world as world
 from tests.brokers import BROKERS, broker
 
-from springtide.app.streaming import Consuming, Handlers, payloads_of
+from springtide.app.streaming import Consuming
+from springtide.app.streams.handlers import Handlers
+from springtide.app.streams.sending import payloads_of
 from springtide.domain.errors import BadMessage
 
 if TYPE_CHECKING:

@@ -10,215 +10,39 @@ import signal
 import socket
 import sys
 import time
-import uuid
-from concurrent.futures import Future
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from springtide.app.home import open_home, read_settings, store_options
-from springtide.app.intake import catch_up, check_same
-from springtide.app.jobs import Sent, read_params, submit_job
-from springtide.app.regions import hand_in, taking, too_large
-from springtide.app.stream_events import publish_events
+from springtide.app.home import open_home, read_settings
+from springtide.app.streams.events import publish_events
+from springtide.app.streams.handlers import Handlers, handlers
+from springtide.app.streams.sending import broker_of, payloads_of, topic
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import BadMessage, SettingsError, SourceUnavailable, SpringtideError, TooLarge
-from springtide.domain.notice import STREAM
-from springtide.domain.regions import Receipt
-from springtide.streams.broker import open_broker, without_password
-from springtide.streams.consuming import PASSING, Consumer, Delivery, Handler, Inlet, Take
-from springtide.streams.messages import JobMessage, Payload, RowsMessage, decode, encode
-from springtide.streams.payloads import Payloads
+from springtide.domain.errors import SpringtideError
+from springtide.streams.broker import without_password
+from springtide.streams.consuming import Consumer, Delivery, Inlet, Take
+from springtide.streams.messages import JobMessage, RowsMessage, encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import Callable
 
     from springtide.app.home import Home
     from springtide.streams.broker import Broker
     from springtide.streams.messages import DeadMessage
 
-__all__ = [
-    "Consuming",
-    "Handlers",
-    "broker_of",
-    "handlers",
-    "main",
-    "payloads_of",
-    "reaching",
-    "run",
-    "send_rows",
-    "topic",
-]
+__all__ = ["Consuming", "main", "run"]
 
 LOG = logging.getLogger("springtide.streams")
 PAYLOADS_KEPT = timedelta(days=30)  # longer than brokers keep messages, and as long as the originals of dead letters
 SWEEP_S = 3600.0
-SEND_S, STOP_S = 10.0, 2.0
 QUIET_S = 60.0  # without a delivery: what had piled up has been read
 LONGEST_WAIT_S = 30.0
 GRACE_S = 8.0  # for what is being handled to come to its end
 LOOK_S = 1.0  # how often the outbox is looked at
 DUTY, DUTY_SPAN = "stream events", timedelta(seconds=15)
-
-
-@dataclass(frozen=True, slots=True)
-class Handlers:
-    """What is done with rows and jobs that arrive; a topic without a handler is not read."""
-
-    rows: Handler[RowsMessage] | None = None
-    jobs: Handler[JobMessage] | None = None
-
-
-def handlers(home: Home) -> Handlers:
-    """What this house does with what arrives."""
-
-    def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
-        """All are handed in before the first is waited for, so that one commit takes them."""
-        waiting: list[Future[Receipt] | Exception] = []
-        for one in messages:
-            try:
-                waiting.append(_hand_in(home, one, read))
-            except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
-                waiting.append(error)
-                if isinstance(error, PASSING):
-                    break
-        outcomes = [one if isinstance(one, Exception) else _failure(one) for one in waiting]
-        return outcomes + outcomes[-1:] * (len(messages) - len(outcomes))
-
-    def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
-        outcomes: list[Exception | None] = []
-        for one in messages:
-            try:
-                _submit(home, one, read)
-            except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
-                outcomes.append(error)
-            else:
-                outcomes.append(None)
-        return outcomes
-
-    return Handlers(rows=rows, jobs=jobs)
-
-
-def _hand_in(home: Home, one: RowsMessage, read: Callable[[Payload], bytes]) -> Future[Receipt]:
-    """Let a batch be stored; one in the store is looked for among the known ones first: its bytes go when it is taken."""
-    if one.data.stored is not None:
-        source = taking(home, one.table, one.region)
-        if one.data.stored.size > source.max_body:
-            raise too_large(source, one.table)
-        known = _taken_before(home, one, one.data.stored.sha256)
-        if known is not None:
-            return known
-    data = read(one.data)
-    return hand_in(home, one.table, region=one.region, batch=one.batch, data=data, form=one.form, now=utc_now())
-
-
-def _taken_before(home: Home, one: RowsMessage, sha256: str) -> Future[Receipt] | None:
-    """What is said to a batch of a name that is known; None when it is not."""
-    if one.table not in home.lake.names():
-        return None
-    table, name = home.lake.table(one.table), (one.region, one.batch)
-    lake_id, version = table.identity()
-    catch_up(home.registry, table, lake_id, version)
-    known = home.registry.find_batches(one.table, lake_id, [name]).get(name)
-    if known is None:
-        return None
-    outcome = check_same(known, sha256)
-    answer: Future[Receipt] = Future()
-    if isinstance(outcome, Receipt):
-        home.registry.enter_batches(one.table, lake_id, [], again=[replace(outcome, at=utc_now())])
-        answer.set_result(outcome)
-    else:
-        answer.set_exception(outcome)
-    return answer
-
-
-def _failure(receipt: Future[Receipt]) -> Exception | None:
-    """Why a batch could not be stored, once that is known; None when it is."""
-    error = receipt.exception()
-    if error is None or isinstance(error, Exception):
-        return error
-    raise error
-
-
-def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> None:
-    """Let a job wait; where its large files are gone, it was taken before."""
-    most, key = home.settings.jobs.max_body, f"{STREAM}/{one.id}"
-    if sum(payload.size for payload in one.payloads) > most:
-        raise TooLarge(
-            f"the job is larger than {most:,} bytes",
-            where=f"job {one.id}",
-            do="send less, or let max_body of section [jobs] be larger",
-        )
-    try:
-        sent = {role: Sent.of(file.name, read(file.content)) for role, file in one.files.items()}
-    except BadMessage:
-        if home.registry.job_with_key(key) is None:
-            raise
-        return
-    submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=key)
-
-
-def topic(home: Home, name: str) -> str:
-    """The topic of that name as the broker knows it."""
-    return f"{home.settings.streams.prefix}.{name}"
-
-
-def payloads_of(home: Home) -> Payloads:
-    """Where the bytes of large messages lie."""
-    return Payloads(f"{home.settings.home.store.rstrip('/')}/streams", store_options(os.environ))
-
-
-async def send_rows(home: Home, message: RowsMessage) -> None:
-    """Send one message of rows, and wait until the broker has it.
-
-    Every sending has an id of its own: a broker that drops what it has seen would drop another content under the name of
-    a known batch too, and its sender would never hear of the conflict.
-
-    Raises
-    ------
-    BadMessage
-        If it is none that the consumer would take.
-    SourceUnavailable
-        If the broker has not taken it within ten seconds.
-    """
-    body, key = encode(message), f"{message.table}/{message.region}"
-    decode(body, RowsMessage)
-    broker = broker_of(home)
-    try:
-        async with reaching("the broker has not taken the batch"):
-            await broker.start()
-            await broker.publish(topic(home, "rows"), body, key=key, message_id=uuid.uuid4().hex)
-    finally:
-        with suppress(Exception):  # whatever the client says at its end: what it was asked has been answered
-            async with asyncio.timeout(STOP_S):
-                await broker.stop()
-
-
-@asynccontextmanager
-async def reaching(failure: str) -> AsyncIterator[None]:
-    """Give what is done with a broker ten seconds, and say what every client says in words of its own.
-
-    Raises
-    ------
-    SourceUnavailable
-        Where it fails: `failure`, and why.
-    """
-    try:
-        async with asyncio.timeout(SEND_S):
-            yield
-    except SpringtideError:
-        raise
-    except Exception as error:
-        words = f"no answer in {SEND_S:g} s" if isinstance(error, TimeoutError) else without_password(error)
-        raise SourceUnavailable(
-            f"{failure}: {words}",
-            where="url in section [streams]",
-            do="see that the broker runs and the url is right, and try again: a batch counts once",
-        ) from error
 
 
 class Consuming:
@@ -360,19 +184,6 @@ class Consuming:
             except SpringtideError as error:
                 LOG.warning("old payloads could not be taken away: %s", error)
             await asyncio.sleep(SWEEP_S)
-
-
-def broker_of(home: Home, *, group: str | None = None, together: int | None = None) -> Broker:
-    """The broker of the settings, not yet connected."""
-    settings = home.settings.streams
-    if settings.url is None:
-        raise SettingsError(
-            "no broker is set", where="springtide.toml", do='write url = "kafka://HOST:9092" into [streams]'
-        )
-    url = settings.url.get_secret_value()
-    return open_broker(
-        url, group=group or settings.group, prefix=settings.prefix, together=together or settings.together
-    )
 
 
 def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:

@@ -39,7 +39,7 @@ def command(ctx: click.Context) -> None:
 @click.pass_obj
 def send(config: Path, *, table: str, region: str, path: Path, batch: str | None) -> None:
     """Send the rows of a file to the topic of rows, as one batch; a large file goes through the store."""
-    from springtide.app.streaming import payloads_of, send_rows  # noqa: PLC0415 # what speaks to brokers costs 0.7 s
+    from springtide.app.streams.sending import payloads_of, send_rows  # noqa: PLC0415 # what speaks to brokers costs 0.7 s
     from springtide.streams.messages import RowsMessage  # noqa: PLC0415
 
     if not path.is_file():
@@ -65,7 +65,7 @@ def send(config: Path, *, table: str, region: str, path: Path, batch: str | None
 @click.pass_obj
 def dead(config: Path, *, again: bool) -> None:
     """List what could not be handled, newest first, and why."""
-    from springtide.app.dead_letters import dead_letters  # noqa: PLC0415 # what speaks to brokers costs 0.7 s
+    from springtide.app.streams.dead_letters import dead_letters  # noqa: PLC0415 # what speaks to brokers costs 0.7 s
 
     letters = asyncio.run(dead_letters(open_config(config), again=again))
     for one in letters:

@@ -12,7 +12,7 @@ from tests.serving_world import verdict
 
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.notifying import announce, deliver, of_run, undelivered
-from springtide.app.stream_events import publish_events
+from springtide.app.streams.events import publish_events
 from springtide.domain.job import Job, JobParams
 from springtide.domain.model import JournalEntry
 from springtide.domain.notice import Notice
@@ -144,7 +144,7 @@ def test_events_come_in_the_order_in_which_they_were_written_whatever_the_clocks
 
 
 def test_a_process_that_has_lost_the_duty_publishes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("springtide.app.stream_events.AT_ONCE", 2)
+    monkeypatch.setattr("springtide.app.streams.events.AT_ONCE", 2)
     home, topic, answers = home_with(tmp_path), Topic(), [False, True, True]
     for number in range(6):
         announce(home, notice(number))

@@ -10,7 +10,8 @@ from tests.brokers import broker
 from tests.regions_world import make_home
 
 from springtide.app.regions import region_facts
-from springtide.app.streaming import handlers, payloads_of, send_rows
+from springtide.app.streams.handlers import handlers
+from springtide.app.streams.sending import payloads_of, send_rows
 from springtide.domain.errors import BadMessage, BadRows, Conflict, TooLarge
 from springtide.streams.broker import open_broker
 from springtide.streams.messages import File, JobMessage, Payload, RowsMessage, decode

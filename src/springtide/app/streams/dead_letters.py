@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from springtide.app.streaming import STOP_S, broker_of, payloads_of, reaching, topic
+from springtide.app.streams.sending import STOP_S, broker_of, payloads_of, reaching, topic
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadMessage
 from springtide.streams.messages import DeadMessage, RowsMessage, decode
@@ -23,10 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["DeadLetter", "dead_letters"]
 
 LOG = logging.getLogger("springtide.streams")
-FIRST_S, QUIET_S = (
-    15.0,
-    3.0,
-)  # to wait for the first letter: a broker may have to free what an earlier look held; for more
+FIRST_S = 15.0  # to wait for the first letter: a broker may have to free what an earlier look held
+QUIET_S = 3.0  # to wait for more
 TOGETHER = 1_000
 
 
