@@ -38,7 +38,7 @@ MOST_RUNS = 20  # of one process, about, against libraries that never give memor
 MOST_ATTEMPTS = 20  # to take up a run: one that ends every worker must itself come to an end
 MOST_DEATHS = 3  # of the process of a step, for no reason of ours
 RETRIES_S = (1, 2, 4, 8, 16, 32, 60)  # waits between the tries of a step that failed for a passing reason
-LAST = "publish"  # a run that has come so far is not stopped any more
+FINAL = ("publish", "deliver")  # a run that has come so far is not stopped any more
 HANDED_BACK = "handed back"
 
 LOG = logging.getLogger("springtide.worker")
@@ -326,7 +326,7 @@ class RunWorker:
         while True:
             time.sleep(WATCH_S)
             current = self._current
-            if current is None or current.said is not None or current.step == LAST:
+            if current is None or current.said is not None or current.step in FINAL:
                 continue
             if (said := self._over(current) or self._asked_to_stop(current)) is not None:
                 current.said = said
