@@ -68,6 +68,9 @@ class Bubblewrap:
                 "Docker or podman",
             )
 
+    def admit_foreign(self) -> None:
+        """See `Engine.admit_foreign`: always."""
+
     def build(self, environment: str, requirements: str | None, on_line: Callable[[str], None]) -> str:
         """See `Engine.build`."""
         return self._environments.build(environment, requirements, on_line)

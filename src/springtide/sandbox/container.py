@@ -136,6 +136,9 @@ class Container:
         extra = read_requirements(requirements or "")
         return (base, f"{base}-{digest(*extra)}") if extra else (base,)
 
+    def admit_foreign(self) -> None:
+        """See `Engine.admit_foreign`: always."""
+
     def build(self, environment: str, requirements: str | None, on_line: Callable[[str], None]) -> str:
         """See `Engine.build`."""
         base, *layers = self._names(environment, requirements)

@@ -11,6 +11,7 @@ from springtide.domain.errors import NotInstalled, NotReady
 from springtide.sandbox.bubblewrap import Bubblewrap
 from springtide.sandbox.environments import Environments
 from springtide.sandbox.leftovers import sweep_folders
+from springtide.sandbox.plain import Plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ def find_engine(
     build_network: str | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Engine:
-    """The engine that cells run in.
+    """The engine that cells run in; where no sandbox is to be had, and ``auto`` is asked for, plain processes.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def find_engine(
     NotReady
         If an engine does not answer, which may pass, and there is no other.
     NotInstalled
-        If there is none; says what to install.
+        If the one that was named is not there; says what to install.
     """
     lacking: list[NotReady] = []
     silent = False
@@ -81,11 +82,14 @@ def find_engine(
             lacking.append(error)
         else:
             return Bubblewrap(Environments(environments))
-    raise (NotReady if silent else NotInstalled)(
+    missing = (NotReady if silent else NotInstalled)(
         "; ".join(error.what for error in lacking),
         where=", ".join(error.where for error in lacking),
         do="; or ".join(error.do for error in lacking),
     )
+    if kind == "auto" and not silent:
+        return Plain(Environments(environments), missing)
+    raise missing
 
 
 def sweep(kind: Kind, *, socket: str | None = None, environ: Mapping[str, str] = os.environ) -> None:

@@ -75,7 +75,16 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """``container`` or ``bubblewrap``."""
+        """``container``, ``bubblewrap`` or ``plain``."""
+
+    def admit_foreign(self) -> None:
+        """Refuse to run what others have written, where there are no walls around it.
+
+        Raises
+        ------
+        NotReady
+            Says what to install.
+        """
 
     def build(self, environment: str, requirements: str | None, on_line: Callable[[str], None]) -> str:
         """Make an environment, unless it is there, and give its name; `on_line` hears how it goes on.

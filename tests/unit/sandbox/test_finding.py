@@ -93,5 +93,17 @@ def test_where_there_is_neither_it_says_what_to_install(tmp_path: Path, monkeypa
     assert "bubblewrap and util-linux is not installed" in refused.value.what
     assert "apt-get install bubblewrap util-linux" in refused.value.do
     monkeypatch.setattr("springtide.sandbox.finding._sockets", lambda _environ: [])
-    with pytest.raises(NotInstalled, match="no container engine was found"):
-        find_engine("auto", environments=tmp_path, base_image="none", environ={})
+    with pytest.raises(NotInstalled, match="bubblewrap and util-linux is not installed"):
+        find_engine("bubblewrap", environments=tmp_path, base_image="none", environ={})
+
+
+def test_where_there_is_no_sandbox_plain_processes_take_only_what_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("springtide.sandbox.finding._sockets", lambda _environ: [])
+    engine = find("auto", tmp_path, "")
+    assert engine.name == "plain"
+    with pytest.raises(NotInstalled, match="no container engine was found; bubblewrap") as refused:
+        engine.admit_foreign()
+    assert "install Docker or podman" in refused.value.do

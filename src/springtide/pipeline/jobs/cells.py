@@ -96,14 +96,26 @@ class Bench:
         inputs: Mapping[str, Path],
         *,
         requirements: str | None = None,
+        foreign: bool = True,
     ) -> Iterator[list[Done]]:
         """Have tasks done one after the other in one process, until one fails; `inputs` are seen as ``/in/NAME``.
 
+        Parameters
+        ----------
+        environment, tasks, inputs, requirements
+            See `Cell` and `springtide.trainers.task`.
+        foreign : bool
+            Whether anything among the inputs but rows was written by others.
+
         Raises
         ------
+        NotReady
+            If it is foreign and there is no sandbox.
         ComputeFailed
             If the process passed a limit, or ended without a word.
         """
+        if foreign:
+            self.engine.admit_foreign()
         sweep_folders()  # what others left takes room that this one may need
         with owned_folder() as folder:
             folder.chmod(0o755)

@@ -148,6 +148,17 @@ class Material:
         return "script" not in self.job.files and (start is None or not (start.pickled or start.name == "bundle"))
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether the new model is made with anything, but rows, that others have written."""
+        sent = not {"script", "model", "requirements"}.isdisjoint(self.job.files)
+        return sent or (self.starts_from_champion and self.champion_is_foreign)
+
+    @property
+    def champion_is_foreign(self) -> bool:
+        """Whether the champion was."""
+        return self.champion is not None and bool(self.champion.manifest.recipe.get("foreign", True))
+
+    @property
     def suffix(self) -> str:
         """How the file of the new model will end."""
         if self.given_form is not None:

@@ -125,6 +125,7 @@ def _describe(at_hand: Material, folder: Path, code: str, created: datetime) -> 
             "target": table.target,
             "columns": [asdict(column) for column in table.columns],
             "classes": list(table.classes),
+            "foreign": at_hand.is_foreign,
         },
         signature={"model": at_hand.model, "onnx": at_hand.results["export"].get("onnx")},
         metrics=msgspec.json.decode(at_hand.sent("metrics.json")),

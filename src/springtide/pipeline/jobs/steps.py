@@ -119,6 +119,8 @@ class JobSteps:
             until, last = utc(parts.training[table.time].max()), utc(parts.judging[table.time].max())
             result.update(trained_until=until.isoformat(), judged_until=last.isoformat())
         bench = self.bench()  # no sandbox: said before anything else is done
+        if self.at_hand.is_foreign or self.at_hand.champion_is_foreign:
+            bench.engine.admit_foreign()
         for environment in {result["environment"], self.at_hand.champions_environment} - {None}:
             wanted = self.at_hand.requirements if environment == result["environment"] else None
             bench.engine.build(environment, wanted, lambda line: bench.told("log", {"level": "info", "line": line}))
@@ -170,7 +172,8 @@ class JobSteps:
             inputs["judging.parquet"] = self._rows("judging")
             after = {"model": f"/work/0/model{self.at_hand.suffix}", "preprocessing": f"/work/0/{PREPROCESSING}"}
             tasks += [self._task("predict", "judging", **after), self._task("convert", "training", **after)]
-        with self.bench().do(environment, tasks, inputs, requirements=self.at_hand.requirements) as done:
+        wanted, foreign = self.at_hand.requirements, self.at_hand.is_foreign
+        with self.bench().do(environment, tasks, inputs, requirements=wanted, foreign=foreign) as done:
             self._keep(done[0], _name_of_model(done[0]))
             if done[0].has(PREPROCESSING):
                 self._keep(done[0], PREPROCESSING)
@@ -241,9 +244,9 @@ class JobSteps:
         if by_script:
             more["script"] = _put(inputs, "train", self.at_hand.script)
         task = self._task("predict", "judging", **more)
-        with self.bench().do(
-            environment, [task], inputs, requirements=self.at_hand.requirements if by_script else None
-        ) as (done,):
+        wanted = self.at_hand.requirements if by_script else None
+        foreign = name == "given" or (self.at_hand.is_foreign if name == "new" else self.at_hand.champion_is_foreign)
+        with self.bench().do(environment, [task], inputs, requirements=wanted, foreign=foreign) as (done,):
             self._keep_answers(name, done)
 
     def _export(self, result: dict[str, Any]) -> None:
@@ -258,7 +261,8 @@ class JobSteps:
             if preprocessing is not None:
                 more["preprocessing"] = _put(inputs, "preprocessing", preprocessing)
             environment = FORMATS[str(self.results["train"]["format"])].environment
-            with self.bench().do(environment, [self._task("convert", "training", **more)], inputs) as (done,):
+            tasks, foreign = [self._task("convert", "training", **more)], self.at_hand.is_foreign
+            with self.bench().do(environment, tasks, inputs, foreign=foreign) as (done,):
                 self._keep_graph(done)
         result.update(msgspec.json.decode(self.at_hand.sent("graph.json")))
 
