@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from springtide.lake.tables import Lake
     from springtide.registry.registry import Registry
 
-__all__ = ["Delivery", "Intake", "catch_up", "check_same", "count_conflict"]
+__all__ = ["Arrival", "Intake", "catch_up", "check_same", "count_conflict"]
 
 MOST_BATCHES, MOST_ROWS = 500, 1_000_000  # of one commit
 MOST_BYTES = 256 << 20  # that wait to be stored
@@ -36,7 +36,7 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class Arrival:
     """One batch that has been read and waits to be stored; `count` rows were sent, `rows` can be taken."""
 
     table: str
@@ -68,7 +68,7 @@ class Delivery:
 
     def _facts(self) -> dict[str, Any]:
         first, last = self.rows[TIME].min(), self.rows[TIME].max()
-        assert isinstance(first, datetime)  # tells the type checker that a delivery has rows
+        assert isinstance(first, datetime)  # tells the type checker that a arrival has rows
         assert isinstance(last, datetime)
         return {
             "region": self.region,
@@ -86,7 +86,7 @@ class Delivery:
 class Waiting:
     """A batch that waits to be stored, and who waits for its receipt: whoever has sent it, and when."""
 
-    delivery: Delivery
+    arrival: Arrival
     senders: list[tuple[Future[Receipt], datetime]] = field(default_factory=list)
 
     def tell(self, outcome: Receipt | BaseException) -> None:
@@ -136,7 +136,7 @@ class Intake:
                 raise _no_room(table)
             return stored
 
-    def put(self, delivery: Delivery) -> Future[Receipt]:
+    def put(self, arrival: Arrival) -> Future[Receipt]:
         """Let a batch be stored; its receipt comes when it is, or why it could not be.
 
         Raises
@@ -144,15 +144,15 @@ class Intake:
         NotReady
             If there is no room for it at the moment.
         """
-        name, content = delivery.table, _content(delivery)
+        name, content = arrival.table, _content(arrival)
         with self._lock:
-            if (stored := self._join(content, delivery.at)) is not None:
+            if (stored := self._join(content, arrival.at)) is not None:
                 return stored
-            if delivery.size > self._room and self._by_content:
+            if arrival.size > self._room and self._by_content:
                 raise _no_room(name)
-            self._room -= delivery.size
+            self._room -= arrival.size
             stored = Future()
-            waiting = Waiting(delivery, [(stored, delivery.at)])
+            waiting = Waiting(arrival, [(stored, arrival.at)])
             self._by_content[content] = waiting
             if name not in self._threads:
                 self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
@@ -182,17 +182,17 @@ class Intake:
         group = _take_group(waiting)  # only this thread takes from them
         with self._lock:  # from now on who sends one of them again waits anew, and finds it stored
             for one in group:
-                del self._by_content[_content(one.delivery)]
+                del self._by_content[_content(one.arrival)]
         try:
             if group:
                 self._store_group(name, group)
         finally:
             with self._lock:
-                self._room += sum(one.delivery.size for one in group)
+                self._room += sum(one.arrival.size for one in group)
 
     def _store_group(self, name: str, group: Sequence[Waiting]) -> None:
         """Store batches in one commit; where that fails for good, each in its own, so that only the guilty ones fail."""
-        first = group[0].delivery
+        first = group[0].arrival
         try:
             table = self._lake.open(name, key=first.key, step_s=first.step_s)
             written, outcomes = _store(group, table, self._registry)
@@ -210,9 +210,9 @@ class Intake:
             _compact(table)
 
 
-def _content(delivery: Delivery) -> tuple[str, ...]:
+def _content(arrival: Arrival) -> tuple[str, ...]:
     """By which a batch that comes again is known, while it waits."""
-    return delivery.table, delivery.region, delivery.batch, delivery.sha256
+    return arrival.table, arrival.region, arrival.batch, arrival.sha256
 
 
 def _no_room(table: str) -> NotReady:
@@ -237,7 +237,7 @@ def _take_group(waiting: deque[Waiting]) -> list[Waiting]:
     keys: set[int] = set()
     rows = 0
     while waiting and len(group) < MOST_BATCHES:
-        following = waiting[0].delivery
+        following = waiting[0].arrival
         rows += following.rows.height
         if group and (rows > MOST_ROWS or following.name in names or not keys.isdisjoint(following.keys.to_list())):
             break
@@ -254,7 +254,7 @@ def _store(
 
     A kill between the two loses nothing: the index is brought up to the commits before anything is compared with it.
     """
-    group = [one.delivery for one in waiting]
+    group = [one.arrival for one in waiting]
     known: dict[tuple[str, str], Receipt] = {}
     lake_id: str | None = None
 
@@ -285,7 +285,7 @@ def _store(
     for one, outcome in zip(waiting, outcomes, strict=True):
         if isinstance(outcome, Conflict):
             for _, at in one.senders:
-                count_conflict(registry, table.name, one.delivery.name, outcome, at, keep=one.delivery.keep_rejected)
+                count_conflict(registry, table.name, one.arrival.name, outcome, at, keep=one.arrival.keep_rejected)
     return written, outcomes
 
 
@@ -297,7 +297,7 @@ def count_conflict(
 
 
 def _outcome(
-    sent: Delivery, fresh: Mapping[tuple[str, str], Receipt], known: Mapping[tuple[str, str], Receipt]
+    sent: Arrival, fresh: Mapping[tuple[str, str], Receipt], known: Mapping[tuple[str, str], Receipt]
 ) -> Receipt | Conflict:
     if sent.name in fresh:
         return replace(fresh[sent.name], reasons=sent.rejected[:SHOWN])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from springtide.app.cells import limits_of, open_engine
 from springtide.app.code import code_version
-from springtide.app.delivery import deliver
+from springtide.app.hand_over import deliver
 from springtide.pipeline.jobs.cells import Bench
 from springtide.pipeline.jobs.steps import JobSteps
 from springtide.pipeline.telling import Telling

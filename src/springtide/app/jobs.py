@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from springtide.app.delivery import check_places, sealed
+from springtide.app.hand_over import check_places, sealed
 from springtide.app.queue import new_run_id
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.intake import Delivery, catch_up, check_same, count_conflict
+from springtide.app.intake import Arrival, catch_up, check_same, count_conflict
 from springtide.domain.errors import BadRows, NotFound, SpringtideError, TooLarge, did_you_mean
 from springtide.domain.regions import Receipt, RegionFacts, RejectedRow, check_batch, check_region, name_of_content
 from springtide.domain.rows import KEY
@@ -81,7 +81,7 @@ def hand_in(
         return _refuse(home, source, table, (region, name), digest, error, now)
     rejected = tuple(RejectedRow(region, name, one.row, now, one.reason, one.cells) for one in sent.faulty)
     return home.intake.put(
-        Delivery(
+        Arrival(
             table=table,
             key=(*KEY, *source.key),
             step_s=source.step_s,

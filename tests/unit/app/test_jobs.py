@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from tests.receiver import receiving
 
 from springtide.app import jobs, queue
-from springtide.app.delivery import deliver
+from springtide.app.hand_over import deliver
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.sealing import unseal
 from springtide.domain.clock import utc_now

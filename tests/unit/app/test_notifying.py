@@ -15,7 +15,7 @@ from tests.receiver import PRIVATE_WORDS, receiving
 from tests.serving_world import verdict
 
 from springtide.app import notifying
-from springtide.app.delivery import sealed
+from springtide.app.hand_over import sealed
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.notifying import (
     MOST_TRIES,

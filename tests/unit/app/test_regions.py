@@ -17,7 +17,7 @@ from tests.regions_world import NOW, Batch, invented, make_home, table_as_sent, 
 
 from springtide.app import intake
 from springtide.app.home import Home, open_home
-from springtide.app.intake import Delivery
+from springtide.app.intake import Arrival
 from springtide.app.regions import accept, hand_in, region_facts, rejected_rows
 from springtide.domain.errors import BadRows, Conflict, NotFound, NotReady, SettingsError, TooLarge
 from springtide.lake.table import Table
@@ -270,7 +270,7 @@ def test_a_batch_that_is_sent_again_while_it_waits_waits_once_and_every_sender_i
 
 def test_what_there_is_no_room_for_may_come_again_later(home: Home) -> None:
     send(home, HEADER + day(1, 5), "zero")
-    size = delivery("one", table_rows(home), guilty=False).size
+    size = arrival("one", table_rows(home), guilty=False).size
     home = replace(home, intake=intake.Intake(home.lake, home.registry, most_bytes=2 * size))
 
     def hand(number: int) -> Future[Receipt]:
@@ -292,7 +292,7 @@ def test_what_there_is_no_room_for_may_come_again_later(home: Home) -> None:
 def test_a_batch_that_no_commit_can_hold_fails_alone(home: Home) -> None:
     with holding(home):
         rows, names = table_rows(home), ("one", "guilty", "two")
-        waiting = [home.intake.put(delivery(name, rows, guilty=name == "guilty")) for name in names]
+        waiting = [home.intake.put(arrival(name, rows, guilty=name == "guilty")) for name in names]
     assert [type(one.exception(60)) for one in waiting] == [type(None), BadRows, type(None)]
     assert facts(home)["batches"] == 3
 
@@ -301,11 +301,11 @@ def table_rows(home: Home) -> pl.DataFrame:
     return home.lake.table("covid").scan().collect().head(1)
 
 
-def delivery(batch: str, rows: pl.DataFrame, *, guilty: bool) -> Delivery:
+def arrival(batch: str, rows: pl.DataFrame, *, guilty: bool) -> Arrival:
     """A batch of one row of its own; a guilty one has a column that the table has not."""
     day = {"one": 10, "guilty": 11, "two": 12}[batch]
     rows = rows.with_columns(pl.lit(datetime(2020, 3, day, tzinfo=UTC)).dt.cast_time_unit("us").alias("ds"))
-    return Delivery(
+    return Arrival(
         table="covid",
         key=("unique_id", "ds"),
         step_s=86_400,
