@@ -68,7 +68,7 @@ class Arrival:
 
     def _facts(self) -> dict[str, Any]:
         first, last = self.rows[TIME].min(), self.rows[TIME].max()
-        assert isinstance(first, datetime)  # tells the type checker that a arrival has rows
+        assert isinstance(first, datetime)  # tells the type checker that an arrival has rows
         assert isinstance(last, datetime)
         return {
             "region": self.region,
