@@ -6,11 +6,12 @@ import logging
 import math
 import threading
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from springtide.app.home import open_home, read_settings
 from springtide.app.ingestion import Brought, ingest
-from springtide.app.jobs import forget_old_jobs
+from springtide.app.jobs import forget_lost_files, forget_old_jobs
 from springtide.app.notifying import Silence, announce, deliver, forget_old_notices
 from springtide.app.queue import executor_command, submit
 from springtide.app.scheduler import Scheduler
@@ -31,6 +32,7 @@ __all__ = ["SchedulerDuties"]
 
 LOG = logging.getLogger("springtide.duties")
 TIDY_S = 3600.0  # between two looks for jobs and notices that are old enough to be forgotten
+LOST_AFTER = timedelta(days=1)
 TOLD = {"source_silent": "is silent", "source_speaks": "brings rows again", "source_failed": "fails"}
 
 
@@ -55,6 +57,7 @@ class SchedulerDuties:
         if time.monotonic() - self._tidied > TIDY_S:
             self._tidied = time.monotonic()
             forget_old_jobs(self._home, before=utc_now() - self._home.settings.jobs.keep)
+            forget_lost_files(self._home, before=utc_now() - LOST_AFTER)
             forget_old_notices(self._home)
         report = self._scheduler.tick()
         for model, reasons in report.submitted.items():

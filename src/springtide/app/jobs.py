@@ -31,6 +31,7 @@ __all__ = [
     "FILES",
     "Sent",
     "find_job",
+    "forget_lost_files",
     "forget_old_jobs",
     "list_jobs",
     "log_of",
@@ -204,6 +205,25 @@ def log_of(home: Home, job: str) -> list[str]:
 def forget_old_jobs(home: Home, *, before: datetime) -> list[str]:
     """Forget the jobs that were sent before a time; versions that they made stay in the registry."""
     return home.registry.forget_jobs(before)
+
+
+def forget_lost_files(home: Home, *, before: datetime) -> list[str]:
+    """Remove files of runs that nobody knows, or that have ended: who put them there was killed before it went on.
+
+    Their ids begin with the time at which they were made; younger ones may be on their way.
+    """
+    old = [run for run in home.run_files.runs() if run[:15] < f"{before:%Y%m%d-%H%M%S}"]
+    lost = [run for run in sorted(old) if _is_over(home, run)]
+    for run in lost:
+        home.run_files.remove(run)
+    return lost
+
+
+def _is_over(home: Home, run: str) -> bool:
+    try:
+        return home.registry.run(run).ended
+    except NotFound:
+        return True
 
 
 def _described(home: Home, job: Job) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class RunFiles:
             keys = [meta["path"] for page in obstore.list(self._store, prefix=run) for meta in page]
         return {key.removeprefix(f"{run}/") for key in keys}
 
+    def runs(self) -> set[str]:
+        """The runs that have files."""
+        with failing("listed", place=self._place):
+            return {prefix.rstrip("/") for prefix in obstore.list_with_delimiter(self._store)["common_prefixes"]}
+
     def remove(self, run: str) -> None:
         """Take all files of a run away."""
         for name in self.names(run):

@@ -98,6 +98,18 @@ def test_old_jobs_that_have_ended_are_forgotten_with_what_they_told(home: Home) 
     assert home.registry.events(new.id) != []
 
 
+def test_files_that_a_killed_sender_has_left_are_removed_after_a_while(home: Home) -> None:
+    waiting = jobs.submit_job(home, PARAMS, {"data": DATA})
+    home.run_files.put("20240101-000000-job-abcd", "data", b"1")
+    later = utc_now() + timedelta(days=1)
+    assert jobs.forget_lost_files(home, before=utc_now() - timedelta(days=1)) == ["20240101-000000-job-abcd"]
+    assert jobs.forget_lost_files(home, before=later) == []
+    queue.cancel(home, waiting.id, by="anna")
+    home.run_files.put(waiting.id, "data", b"1")
+    assert jobs.forget_lost_files(home, before=later) == [waiting.id]
+    assert home.run_files.runs() == set()
+
+
 @pytest.mark.parametrize(
     ("text", "what"),
     [
