@@ -126,6 +126,17 @@ def test_what_was_promoted_answers_at_once(service: Service, done: dict[str, Any
     assert metadata["versions"] == ["1"]
 
 
+def test_a_model_of_a_job_is_listed_described_and_promoted_by_hand(service: Service, done: dict[str, Any]) -> None:
+    name = done["model"]
+    with httpx.Client(base_url=f"{service.url}/v1/models") as http:
+        cards = {card["model"]: card for card in http.get("/").raise_for_status().json()}
+        assert (cards[name]["state"], cards[name]["version"]) == ("serving", 1)
+        assert http.get(f"/{name}").raise_for_status().json()["serving"]["run"] == done["id"]
+        line = http.post(f"/{name}/promote", json={"version": 1, "by": "anna"}).raise_for_status().json()
+        assert (line["action"], line["by"], line["serving"]) == ("promote", "anna", 1)
+        assert http.get("/nobody").status_code == 404
+
+
 def test_the_same_key_is_the_same_job(service: Service, done: dict[str, Any]) -> None:
     assert service.submit(name="sales", key="week 7")["id"] == done["id"]
     with pytest.raises(Refused, match="was used for another job") as refused:

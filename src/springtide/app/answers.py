@@ -76,28 +76,24 @@ class Answers:
         return {"serving": serving, "expired": expired, "missing": missing}
 
     def models(self) -> list[dict[str, Any]]:
-        """The models of the settings, each with its state and what serves."""
-        at = self.clock()
-        return [self._card(place, at) for place in self.shelf.places.values()]
+        """The models of the settings, then those that jobs have made, each with its state and what serves."""
+        at, registry = self.clock(), self.home.registry
+        of_jobs = [name for name in registry.models() if self._is_of_a_job(name)]
+        return [
+            *(self._card(place, at) for place in self.shelf.places.values()),
+            *(self._card_of_a_job(name, registry.champion(name)) for name in of_jobs),
+        ]
 
     def model(self, name: str) -> dict[str, Any]:
         """One model: its settings, what serves, what was refused, and how fresh its rows are."""
+        if self._is_of_a_job(name):
+            self._check_known(name)
+            champion = self.home.registry.champion(name)
+            facts = {} if champion is None else _facts(champion)
+            return self._card_of_a_job(name, champion) | {"champion": facts.get("version"), "serving": facts or None}
         place, at = self.shelf.place(name), self.clock()
         now = place.live.now
-        serving: dict[str, Any] | None = None
-        if now is not None:
-            version = now.model.version
-            manifest = version.manifest
-            serving = {
-                "version": version.number,
-                "run": manifest.run,
-                "created": manifest.created,
-                "code": manifest.code,
-                "snapshot": manifest.snapshot,
-                "metrics": manifest.metrics,
-                "signature": manifest.signature,
-                "verdict": version.verdict,
-            }
+        serving = None if now is None else _facts(now.model.version)
         return self._card(place, at) | {
             "champion": self.home.registry.champions().get(name),
             "serving": serving,
@@ -261,9 +257,12 @@ class Answers:
 
     def promote(self, name: str, number: int, *, by: str) -> JournalEntry:
         """Let a version serve because a person says so; it is proven first, and serves here when this returns."""
-        self.shelf.place(name)
+        self._check_known(name)
         version = self.home.registry.version(name, number)
-        self.shelf.prove(version)
+        if self._is_of_a_job(name):
+            self.graphs.prove(version)
+        else:
+            self.shelf.prove(version)
         verdict = version.verdict
         entry = self.home.registry.promote(
             name,
@@ -307,6 +306,20 @@ class Answers:
             "verdict": None if now is None else now.model.version.verdict.reason,
             "warning": None if now is None else now.model.warning,
             "refusal": None if place.refusal is None else asdict(place.refusal),
+        }
+
+    def _card_of_a_job(self, name: str, champion: Version | None) -> dict[str, Any]:
+        return {
+            "model": name,
+            "state": self.graphs.state(champion),
+            "expires_at": None,
+            "task": "table" if champion is None else champion.manifest.task,
+            "table": None,
+            "series": [],
+            "version": None if champion is None else champion.number,
+            "verdict": None if champion is None else champion.verdict.reason,
+            "warning": self.graphs.warning(name),
+            "refusal": None,
         }
 
     def _answer(
@@ -381,6 +394,21 @@ class Answers:
             if one["doubtful"]
         ]
         return "; ".join(said) or None
+
+
+def _facts(version: Version) -> dict[str, Any]:
+    """What is said of a version that serves."""
+    manifest = version.manifest
+    return {
+        "version": version.number,
+        "run": manifest.run,
+        "created": manifest.created,
+        "code": manifest.code,
+        "snapshot": manifest.snapshot,
+        "metrics": manifest.metrics,
+        "signature": manifest.signature,
+        "verdict": version.verdict,
+    }
 
 
 def _states(now: Answering, series: Sequence[str], at: datetime) -> dict[str, dict[str, Any]]:

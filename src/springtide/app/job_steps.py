@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from springtide.app.cells import limits_of, open_engine
 from springtide.app.code import code_version
 from springtide.app.hand_over import deliver
+from springtide.app.jobs import packed
 from springtide.pipeline.jobs.cells import Bench
 from springtide.pipeline.jobs.steps import JobSteps
 from springtide.pipeline.telling import Telling
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from springtide.app.home import Home
+    from springtide.domain.job import Job
     from springtide.domain.run import Run
 
 __all__ = ["steps_of_job", "telling_of"]
@@ -38,6 +40,11 @@ def steps_of_job(
     def bench() -> Bench:
         return Bench(open_engine(settings), limits_of(settings), telling, settings.model)
 
+    def put(job: Job, number: int) -> Mapping[str, Any]:
+        version = home.registry.version(run.model, number)
+        with packed(home, version) as archive:
+            return deliver(home.settings.jobs, job, archive.read(), f"{version.model}-{number}.zip")
+
     job = home.registry.job(run.id)
     return JobSteps(
         job,
@@ -46,6 +53,6 @@ def steps_of_job(
         RunFilesOf(home.run_files, run.id),
         folder,
         bench,
-        partial(deliver, home.settings.jobs),
+        put,
         results=results,
     )

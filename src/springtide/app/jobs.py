@@ -36,6 +36,7 @@ __all__ = [
     "list_jobs",
     "log_of",
     "model_file",
+    "packed",
     "read_params",
     "submit_job",
 ]
@@ -193,7 +194,7 @@ def model_file(home: Home, job: str, file: str | None = None) -> tuple[str, IO[b
                 do=f"it has {', '.join(sorted(version.manifest.files))}",
             )
         return file, io.BytesIO(home.registry.read(version, file))
-    return f"{version.model}-{version.number}.zip", _zipped(home, version)
+    return f"{version.model}-{version.number}.zip", packed(home, version)
 
 
 def log_of(home: Home, job: str) -> list[str]:
@@ -251,7 +252,7 @@ def _described(home: Home, job: Job) -> dict[str, Any]:
     return told
 
 
-def _zipped(home: Home, version: Version) -> IO[bytes]:
+def packed(home: Home, version: Version) -> IO[bytes]:
     """All files of a version in one archive: it can be sent back as the model of a later job."""
     packed = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asked for it closes it
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -14,6 +14,8 @@ from springtide.pipeline.recipes import choose
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from springtide.domain.model import Version
+
 __all__ = ["command"]
 
 
@@ -34,9 +36,9 @@ def command(config: Path, *, as_json: bool) -> None:
         facts.append(
             {
                 "model": name,
-                "state": cards[name]["state"] if settings else None,
-                "expires_at": cards[name]["expires_at"] if settings else None,
-                "task": settings.task if settings else "not in springtide.toml",
+                "state": cards[name]["state"],
+                "expires_at": cards[name]["expires_at"],
+                "task": settings.task if settings else _task(champion),
                 "table": settings.table if settings else None,
                 "recipe": origin.recipe if origin else None,
                 "recipe_reason": origin.reason if origin else None,
@@ -60,3 +62,9 @@ def command(config: Path, *, as_json: bool) -> None:
     ]
     columns = ("model", "state", "task", "table", "versions", "champion", "made", "learned until", "expires", "recipe")
     print_table("models", columns, rows)
+
+
+def _task(champion: Version | None) -> str:
+    """Of a model that springtide.toml does not name: jobs make those of tables."""
+    task = "table" if champion is None else champion.manifest.task
+    return task if task == "table" else "not in springtide.toml"

@@ -10,6 +10,7 @@ import click
 from springtide.app.report.lookup import find_run
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, progress_bar
+from springtide.domain.errors import NotFound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,6 +31,12 @@ def command(config: Path, *, what: str, as_json: bool) -> None:
     """
     home = open_config(config)
     run = find_run(home, what)  # a wrong name is refused before torch is imported
+    if run.kind == "job":
+        raise NotFound(
+            f"{run.id} is a job, whose record cannot be repeated",
+            where="springtide reproduce",
+            do="send the same table with the same seed again: `springtide jobs submit`",
+        )
     with progress_bar(f"training {run.id} again") as advance:
         from springtide.app.worker import reproduce  # noqa: PLC0415 # torch costs 1.5 s: the bar stands before that
 

@@ -135,6 +135,28 @@ class Graphs:
         finally:
             place.lock.release()
 
+    def prove(self, version: Version) -> None:
+        """Open a version as if it served; one without a graph is for those who download it.
+
+        Raises
+        ------
+        ModelRefused
+            If it may not serve.
+        """
+        if GRAPH in version.manifest.files:
+            self._opened(version, _Place())
+
+    def state(self, version: Version | None) -> str:
+        """What can be said of a champion without opening it."""
+        if version is None:
+            return "empty"
+        if version.manifest.task != "table":
+            return "not in springtide.toml"
+        if GRAPH not in version.manifest.files:
+            return "without a graph"
+        place = self._places.get(version.model)
+        return "serving" if place is None or place.refusal(version.number) is None else "refused"
+
     def warning(self, name: str) -> str | None:
         """Why the version that should serve does not, where another one does."""
         number, place = self._champions.get(name, 0), self._places.get(name)

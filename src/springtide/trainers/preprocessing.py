@@ -150,8 +150,14 @@ class Preprocessing:
         Raises
         ------
         Refusal
-            If a value is too large for it.
+            If a column is missing, or a value is too large for it.
         """
+        if missing := [name for name in self.features if name not in arrays]:
+            raise Refusal(
+                f"there is no column {missing[0]!r}, which the model reads",
+                where="the table",
+                do=f"name it as it was ({', '.join(self.features[:8])}), or begin without the model",
+            )
         columns = [column for part in self.parts for column in part.columns(arrays[part.name])]
         with np.errstate(over="ignore"):  # it is told below
             matrix = np.column_stack(columns).astype(np.float32)

@@ -97,6 +97,7 @@ class Bench:
         *,
         requirements: str | None = None,
         foreign: bool = True,
+        most_s: float | None = None,
     ) -> Iterator[list[Done]]:
         """Have tasks done one after the other in one process, until one fails; `inputs` are seen as ``/in/NAME``.
 
@@ -106,6 +107,8 @@ class Bench:
             See `Cell` and `springtide.trainers.task`.
         foreign : bool
             Whether anything among the inputs but rows was written by others.
+        most_s : float or None
+            Seconds that all of it may take, where that is less than the limit of every cell.
 
         Raises
         ------
@@ -116,6 +119,7 @@ class Bench:
         """
         if foreign:
             self.engine.admit_foreign()
+        limits = self.limits if most_s is None else replace(self.limits, seconds=min(self.limits.seconds, most_s))
         sweep_folders()  # what others left takes room that this one may need
         with owned_folder() as folder:
             folder.chmod(0o755)
@@ -134,10 +138,10 @@ class Bench:
             cell = Cell(environment, command, work, everything, requirements)
             never = threading.Event()  # who stops a run kills this process, and sweeps
             try:
-                ended = self.engine.run(cell, self.limits, on_line=self._hear, stop=never)
+                ended = self.engine.run(cell, limits, on_line=self._hear, stop=never)
             finally:
                 self.told.flush()
-            yield [self._done(ended, work, str(number), task) for number, task in enumerate(tasks)]
+            yield [self._done(ended, work, str(number), task, limits) for number, task in enumerate(tasks)]
 
     def _hear(self, line: str) -> None:
         report = read_line(line)
@@ -146,12 +150,12 @@ class Bench:
         elif line.strip():
             self.told("log", {"level": "info", "line": line.rstrip()[:LONGEST]})
 
-    def _done(self, ended: Ended, work: Path, folder: str, task: Mapping[str, Any]) -> Done:
+    def _done(self, ended: Ended, work: Path, folder: str, task: Mapping[str, Any], limits: Limits) -> Done:
         """What came of one task, or who is at fault that nothing did."""
         where = f"the sandbox, {task['mode']}"
         if ended.reason not in ("finished", "failed"):
             raise ComputeFailed(
-                f"it was stopped: {ended.reason} ({self._limit(ended)})",
+                f"it was stopped: {ended.reason} ({_limit(ended, limits)})",
                 where=where,
                 do="let it use less, or raise the limit in section [sandbox]",
             )
@@ -170,11 +174,12 @@ class Bench:
             do="look at the log of the job",
         )
 
-    def _limit(self, ended: Ended) -> str:
-        limits = self.limits
-        return {
-            "out of memory": f"more than {limits.memory / 1e9:.2f} GB",
-            "out of time": f"more than {limits.seconds:g} s",
-            "too much output": f"more than {limits.output / 1e6:g} MB printed",
-            "disk full": f"more than {limits.disk / 1e9:.2f} GB written",
-        }.get(ended.reason, f"after {ended.seconds:.0f} s")
+
+def _limit(ended: Ended, limits: Limits) -> str:
+    """Which limit was passed, in words."""
+    return {
+        "out of memory": f"more than {limits.memory / 1e9:.2f} GB",
+        "out of time": f"more than {limits.seconds:g} s",
+        "too much output": f"more than {limits.output / 1e6:g} MB printed",
+        "disk full": f"more than {limits.disk / 1e9:.2f} GB written",
+    }.get(ended.reason, f"after {ended.seconds:.0f} s")

@@ -129,13 +129,22 @@ class Material:
             times.append(self.champion.manifest.trained_until)
         return max(times)
 
+    @property
+    def strange_columns(self) -> list[str]:
+        """Those that the champion reads and this table does not have, or has as something else."""
+        if self.champion is None:
+            return []
+        ours = {column.name: column.kind for column in self.table.columns}
+        read = self.champion.manifest.recipe.get("columns", ())
+        return [one["name"] for one in read if ours.get(one["name"]) != one["kind"]]
+
     @cached_property
     def starts_from_champion(self) -> bool:
         """Whether the training goes on from it: only where times tell that the champion has not seen the rows that judge."""
         asked, champion = self.job.params, self.champion
         if champion is None or self.given is not None or asked.start == "scratch" or "script" in self.job.files:
             return False
-        if self.table.time is None:
+        if self.table.time is None or self.strange_columns:
             return False
         return asked.framework in (None, champion.manifest.recipe.get("framework"))
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "JobSteps"]
 
+GRACE_S = 60.0  # beyond its budget that a script gets, for its libraries and its model
 STEPS = ("check", "train", "predict", "judge", "export", "publish", "deliver")
 
 
@@ -52,7 +53,7 @@ class JobSteps:
     files: Files
     folder: Path  # this process's own
     bench: Callable[[], Bench]
-    deliver: Callable[[Job, bytes, str], Mapping[str, Any]]
+    deliver: Callable[[Job, int], Mapping[str, Any]]  # puts a version where the job wants it
     results: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     entry: JournalEntry | None = None
     at_hand: Material = field(init=False)
@@ -83,8 +84,7 @@ class JobSteps:
                 entry = self.entry = publish(self.at_hand, self.code, now)
                 result.update(version=entry.version, action=entry.action, serving=entry.serving)
             case "deliver":
-                data, file = self.at_hand.trained, self.at_hand.trained_name
-                result.update(self.deliver(self.job, data, file))
+                result.update(self.deliver(self.job, int(self.results["publish"]["version"])))
         self.results[name] = result
 
     # The steps
@@ -100,9 +100,11 @@ class JobSteps:
             )
         table, parts = self.at_hand.table, self.at_hand.parts
         form = self.at_hand.given_form
-        notes = list(table.notes)
+        notes = [*table.notes, *self._notes_on_judging()]
         if champion is not None and table.time is None and self.job.params.start == "champion":
             notes.append(f"nobody knows whether {champion.name} has seen the rows that judge: trained from scratch")
+        if champion is not None and (strange := self.at_hand.strange_columns):
+            notes.append(f"{champion.name} reads {', '.join(strange[:5])}, which this table does not have as it was")
         result.update(
             rows=table.frame.height,
             columns=[asdict(column) for column in table.columns],
@@ -124,6 +126,17 @@ class JobSteps:
         for environment in {result["environment"], self.at_hand.champions_environment} - {None}:
             wanted = self.at_hand.requirements if environment == result["environment"] else None
             bench.engine.build(environment, wanted, lambda line: bench.told("log", {"level": "info", "line": line}))
+
+    def _notes_on_judging(self) -> list[str]:
+        """Rows that judge and are all alike are no measure: a table sorted by its target, most of the time."""
+        table, parts = self.at_hand.table, self.at_hand.parts
+        if not table.classes or parts.judging[table.target].n_unique() > 1:
+            return []
+        only = parts.judging[table.target][0]
+        return [
+            f"all {parts.judging.height} rows that judge are {only!r}: is the table sorted by its target? "
+            "Shuffle it, or name the column of times"
+        ]
 
     def _task(self, mode: str, part: str, **more: Any) -> dict[str, Any]:
         params, table = self.job.params, self.at_hand.table
@@ -173,7 +186,8 @@ class JobSteps:
             after = {"model": f"/work/0/model{self.at_hand.suffix}", "preprocessing": f"/work/0/{PREPROCESSING}"}
             tasks += [self._task("predict", "judging", **after), self._task("convert", "training", **after)]
         wanted, foreign = self.at_hand.requirements, self.at_hand.is_foreign
-        with self.bench().do(environment, tasks, inputs, requirements=wanted, foreign=foreign) as done:
+        most_s = self.job.params.budget_s + GRACE_S if "script" in self.job.files else None  # ours keep their time
+        with self.bench().do(environment, tasks, inputs, requirements=wanted, foreign=foreign, most_s=most_s) as done:
             self._keep(done[0], _name_of_model(done[0]))
             if done[0].has(PREPROCESSING):
                 self._keep(done[0], PREPROCESSING)
