@@ -171,6 +171,9 @@ def test_nothing_is_promoted_where_the_one_that_serves_cannot_be_asked(home: Hom
     assert not version.verdict.promote
     assert "renamed@1 could not answer these rows" in version.verdict.reason
     assert (results["publish"]["action"], results["publish"]["serving"]) == ("keep", 1)
+    entry = Answers(home).promote("renamed", version.number, by="anna")
+    assert (entry.by, entry.serving) == ("anna", version.number)
+    assert "promoted by hand against the verdict" in str(entry.warning)
 
 
 def test_without_times_nothing_goes_on_from_what_may_have_seen_the_rows_that_judge(home: Home) -> None:
