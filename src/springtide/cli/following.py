@@ -24,7 +24,7 @@ INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 
 
 class RunEnded(SpringtideError):
-    """The run that was followed failed or was stopped, or is not followed any more."""
+    """The run that was followed failed or was stopped."""
 
 
 def follow_to_the_end(home: Home, run: Run, reporter: Reporter, *, stop: bool) -> Run:
@@ -42,11 +42,7 @@ def follow_to_the_end(home: Home, run: Run, reporter: Reporter, *, stop: bool) -
         if stop:
             cancel(home, run.id, by="hand")
             raise
-        raise RunEnded(
-            "others had asked for this run before: it goes on, and is not watched any more",
-            where=f"run {run.id}",
-            do=f"stop it with `springtide cancel {run.id}`",
-        ) from None
+        _leave(f"run {run.id}, which others had asked for before,", f"springtide cancel {run.id}")
     end = home.registry.run(run.id)
     if end.failure is not None:
         raise RunEnded(end.failure.what, where=f"run {end.id}, {end.failure.where}", do=end.failure.do)

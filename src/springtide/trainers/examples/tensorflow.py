@@ -1,8 +1,8 @@
 """train.py for TensorFlow: a Keras model of the feature columns.
 
 Called once, in an environment with TensorFlow, NumPy, pandas and springtide.sdk; without a network. What it prints is
-the job's log. It may read /in and write /work; nothing else is there. It learns from the columns of numbers and leaves texts and
-dates out.
+the job's log. It may read /in and write /work; nothing else is there. It learns from the columns of numbers
+and leaves texts and dates out.
 """
 
 from collections.abc import Callable
