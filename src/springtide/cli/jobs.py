@@ -84,7 +84,7 @@ def _params(asked: dict[str, Any]) -> Any:
     """Options and JSON as one; what is said as an option goes first."""
     text = asked.pop("params")
     try:
-        told = json.loads(text)
+        told = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise _no_object(f"--params is no JSON ({error}): {text:.60}") from error
     if not isinstance(told, dict):
@@ -93,6 +93,10 @@ def _params(asked: dict[str, Any]) -> Any:
     if asked["budget"] is not None:
         told["budget_s"] = asked["budget"]
     return jobs.read_params(json.dumps(told))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
 
 
 def _no_object(what: str) -> BadRows:

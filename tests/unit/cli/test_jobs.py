@@ -96,7 +96,12 @@ def test_the_command_after_a_new_script_names_the_framework(
 
 @pytest.mark.parametrize(
     ("text", "what"),
-    [("{seed: 1}", "--params is no JSON"), ("[1]", "no object"), ('{"sede": 1}', "key 'sede' is not known")],
+    [
+        ("{seed: 1}", "--params is no JSON"),
+        ('{"seed": NaN}', "NaN is no number of JSON"),
+        ("[1]", "no object"),
+        ('{"sede": 1}', "key 'sede' is not known"),
+    ],
 )
 def test_params_that_cannot_be_read_are_refused_in_words(
     home: Home, text: str, what: str, capsys: pytest.CaptureFixture[str]
