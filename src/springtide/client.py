@@ -94,7 +94,7 @@ class Client:
         return found
 
     def wait(self, job: str, *, patience_s: float = 3600.0) -> dict[str, Any]:
-        """The job when it has ended; raises `TimeoutError` when it does not within `patience_s`."""
+        """The job when it has ended, also if it failed; raises `TimeoutError` when it does not within `patience_s`."""
         until = time.monotonic() + patience_s
         while (found := self.status(job))["state"] in ("queued", "running"):
             if time.monotonic() > until:
@@ -109,6 +109,10 @@ class Client:
             for line in answer.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
+
+    def logs(self, job: str) -> str:
+        """What was printed while a job was done, a line each; until now where it goes on."""
+        return self._ask("GET", f"/v1/jobs/{job}/logs").text
 
     def download(self, job: str, *, to: str | Path, file: str | None = None) -> Path:
         """Fetch the new model: all of its files as a zip, which a later job takes as its model, or one of them."""

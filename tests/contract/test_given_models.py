@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NUMBERS = [{"name": name, "kind": "number"} for name in ("a", "b", "c")]
+MIXED = [{"name": "day", "kind": "date"}, *NUMBERS, {"name": "word", "kind": "category"}]
 EXAMPLES = ROOT / "src" / "springtide" / "trainers" / "examples"
 FEW = {"epochs": 20, "patience": 5}
 
@@ -74,7 +75,15 @@ def table(n: int, seed: int, slope: float) -> pd.DataFrame:
     level = slope * a + b + random.normal(0, 0.1, n)
     word = np.where(level > 0, "wet", "dry")
     return pd.DataFrame(
-        {"a": a, "b": b, "c": c, "word": word, "level": level, "rising": np.where(level > 0, "yes", "no")}
+        {
+            "a": a,
+            "b": b,
+            "c": c,
+            "word": word,
+            "day": pd.date_range("2026-01-01", periods=n, unit="us"),
+            "level": level,
+            "rising": np.where(level > 0, "yes", "no"),
+        }
     )
 
 
@@ -110,7 +119,7 @@ class Cell:
     def scripted(self, name: str, example: str, ending: str, **keys: Any) -> list[Path]:
         """Train with an example from scratch, then from its model; ask the last."""
         keys = {
-            "task": "regression", "target": "level", "columns": NUMBERS, "params": {},
+            "task": "regression", "target": "level", "columns": MIXED, "params": {},
             "script": EXAMPLES / f"{example}.py", **keys,
         }  # fmt: skip
         rows, later = self.folder / "rows.parquet", self.folder / "later.parquet"
@@ -187,7 +196,8 @@ def boosting(tmp_path_factory: pytest.TempPathFactory) -> Cell:
             cell.train("words", model=cell.folder / "partial.joblib", columns=text),
             cell.train("typo", framework="lightgbm", params={"leafs": 3}),
             *cell.scripted("script", "boosting", "txt"),
-            *cell.scripted("table", "scikit_learn", "skops", columns=text, classes=["no", "yes"], **classes),
+            *cell.scripted("numbers", "boosting", "txt", columns=NUMBERS),
+            *cell.scripted("table", "scikit_learn", "skops", classes=["no", "yes"], **classes),
         ],
         before=BOOSTING,
     )
@@ -263,6 +273,7 @@ SCRIPTS = [
     ("tensorflow", "script", "keras"),
     ("pytorch", "script", "state-dict"),
     ("boosting", "script", "lightgbm"),
+    ("boosting", "numbers", "lightgbm"),
     ("boosting", "table", "skops"),
 ]
 

@@ -240,6 +240,10 @@ def _described(home: Home, job: Job) -> dict[str, Any]:
         "steps": [{"name": step.name, "seconds": step.seconds, "result": step.result} for step in run.steps],
         "failure": None if run.failure is None else asdict(run.failure),
         "version": run.version,
+        "better": None,
+        "verdict": None,
+        "metrics": {},
+        "outputs": [],
     }
     if run.version is not None:
         version = home.registry.version(run.model, run.version)

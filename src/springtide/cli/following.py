@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -12,15 +12,19 @@ from springtide.domain.errors import SpringtideError
 from springtide.tasks.seam import Advance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from springtide.app.home import Home
     from springtide.domain.run import Event, Run
     from springtide.pipeline.recorder import Reporter
 
-__all__ = ["follow_to_the_end", "line_of"]
+__all__ = ["follow_to_the_end", "line_of", "print_events"]
+
+INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 
 
 class RunEnded(SpringtideError):
-    """The run that was followed failed or was stopped, or is not followed any more."""
+    """The run that was followed failed or was stopped."""
 
 
 def follow_to_the_end(home: Home, run: Run, reporter: Reporter, *, stop: bool) -> Run:
@@ -38,15 +42,27 @@ def follow_to_the_end(home: Home, run: Run, reporter: Reporter, *, stop: bool) -
         if stop:
             cancel(home, run.id, by="hand")
             raise
-        raise RunEnded(
-            "others had asked for this run before: it goes on, and is not watched any more",
-            where=f"run {run.id}",
-            do=f"stop it with `springtide cancel {run.id}`",
-        ) from None
+        _leave(f"run {run.id}, which others had asked for before,", f"springtide cancel {run.id}")
     end = home.registry.run(run.id)
     if end.failure is not None:
         raise RunEnded(end.failure.what, where=f"run {end.id}, {end.failure.where}", do=end.failure.do)
     return end
+
+
+def print_events(home: Home, run: str, say: Callable[[Event], object], *, job: bool = False) -> None:
+    """Have `say` print what a run tells until it has ended; after Ctrl-C it goes on without being watched."""
+    try:
+        for event in follow(home, run):
+            say(event)
+    except KeyboardInterrupt:
+        _leave(f"job {run}", f"springtide jobs cancel {run}") if job else _leave(
+            f"run {run}", f"springtide cancel {run}"
+        )
+
+
+def _leave(what: str, stop: str) -> NoReturn:
+    click.echo(f"no longer followed: {what} goes on; `{stop}` stops it", err=True)
+    raise SystemExit(INTERRUPTED)
 
 
 def line_of(event: Event) -> str:

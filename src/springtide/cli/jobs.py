@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from springtide.app import jobs
-from springtide.app.queue import anyone_works, cancel, follow
-from springtide.cli.following import line_of
+from springtide.app.queue import anyone_works, cancel
+from springtide.cli.following import line_of, print_events
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, short_time, stderr
-from springtide.domain.errors import BadRows, NotFound
+from springtide.domain.errors import BadRows, Conflict
 
 if TYPE_CHECKING:
     from springtide.app.home import Home
 
 __all__ = ["command"]
 
-EXAMPLES = {"tensorflow": "tensorflow", "pytorch": "pytorch", "boosting": "boosting", "scikit-learn": "scikit_learn"}
+EXAMPLES = {  # the example, and the framework in whose environment it runs
+    "tensorflow": ("tensorflow", "tensorflow"),
+    "pytorch": ("pytorch", "pytorch"),
+    "boosting": ("boosting", "lightgbm"),
+    "scikit-learn": ("scikit_learn", "scikit-learn"),
+}
+FAILED = 1  # the exit code of a job that was waited for
+STATES = {"queued": "waits", "running": "runs", "succeeded": "has succeeded", "failed": "has failed"}
+STATES |= {"cancelled": "has been cancelled"}
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -54,7 +63,7 @@ def submit(config: Path, /, *, data: Path, followed: bool, as_json: bool, key: s
     params = _params(asked)
     with ExitStack() as opened:
         sent = {
-            role: jobs.Sent(path.name, opened.enter_context(path.open("rb")))
+            role: jobs.Sent(path.name, _seekable(opened.enter_context(path.open("rb"))))
             for role, path in files.items()
             if path is not None
         }
@@ -63,23 +72,37 @@ def submit(config: Path, /, *, data: Path, followed: bool, as_json: bool, key: s
         stderr().print("no worker lives: start one with `springtide worker` or `springtide up`")
     if followed:
         _follow(home, job.id)
-    _print(home, job.id, as_json=as_json)
+    _print(home, job.id, as_json=as_json, followed=followed)
+
+
+def _seekable(file: IO[bytes]) -> IO[bytes]:
+    """What can be read twice: a pipe is read into memory."""
+    return file if file.seekable() else io.BytesIO(file.read())
 
 
 def _params(asked: dict[str, Any]) -> Any:
     """Options and JSON as one; what is said as an option goes first."""
+    text = asked.pop("params")
     try:
-        told = json.loads(asked.pop("params"))
-    except ValueError as error:
-        raise BadRows(
-            f"--params is no JSON: {error}", where="springtide jobs submit", do='write {"seed": 1}'
-        ) from error
+        told = json.loads(text, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise _no_object(f"--params is no JSON ({error}): {text:.60}") from error
     if not isinstance(told, dict):
-        raise BadRows("--params is no JSON object", where="springtide jobs submit", do='write {"seed": 1}')
+        raise _no_object(f"--params is JSON, but no object: {text:.60}")
     told |= {name: value for name, value in asked.items() if value is not None and name != "budget"}
     if asked["budget"] is not None:
         told["budget_s"] = asked["budget"]
     return jobs.read_params(json.dumps(told))
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number of JSON")
+
+
+def _no_object(what: str) -> BadRows:
+    return BadRows(
+        what, where="springtide jobs submit", do="write an object in single quotes: --params '{\"seed\": 1}'"
+    )
 
 
 @command.command("list")
@@ -110,7 +133,7 @@ def status(config: Path, job: str, *, followed: bool, as_json: bool) -> None:
     home.registry.job(job)  # refuses an id that nobody knows
     if followed:
         _follow(home, job)
-    _print(home, job, as_json=as_json)
+    _print(home, job, as_json=as_json, followed=followed)
 
 
 @command.command("logs")
@@ -143,7 +166,7 @@ def cancel_command(config: Path, job: str) -> None:
     """Stop JOB."""
     home = open_config(config)
     run = cancel(home, home.registry.job(job).id, by="the command line")
-    click.echo(f"job {run.id} is {run.state}{'' if run.ended else ', and told to stop'}")
+    click.echo(f"job {run.id} {STATES[run.state]}{'' if run.ended else ', and is told to stop'}")
 
 
 @command.command("new")
@@ -154,36 +177,44 @@ def new(framework: str, *, to: Path) -> None:
     from springtide.trainers import examples  # noqa: PLC0415 # only here
 
     if to.exists():
-        raise NotFound(f"{to} is there already", where=str(to), do="name another file with --to")
-    to.write_text(
-        (Path(examples.__file__).parent / f"{EXAMPLES[framework]}.py").read_text(encoding="utf-8"), encoding="utf-8"
-    )
-    click.echo(f"wrote {to}; next: springtide jobs submit DATA.csv --target COLUMN --script {to}")
+        raise Conflict(f"{to} is there already", where=str(to), do="name another file with --to")
+    example, runs_in = EXAMPLES[framework]
+    to.write_text((Path(examples.__file__).parent / f"{example}.py").read_text(encoding="utf-8"), encoding="utf-8")
+    click.echo(f"wrote {to}; next: springtide jobs submit DATA.csv --target COLUMN --framework {runs_in} --script {to}")
 
 
 def _follow(home: Home, job: str) -> None:
-    for event in follow(home, job):
-        stderr().print(line_of(event), markup=False)
+    console = stderr()
+    print_events(home, job, lambda event: console.print(line_of(event), markup=False), job=True)
 
 
-def _print(home: Home, job: str, *, as_json: bool) -> None:
+def _print(home: Home, job: str, *, as_json: bool, followed: bool) -> None:
+    """Say what came of a job; exit with 1 where it was waited for and did not succeed."""
     told = jobs.find_job(home, job)
     if as_json:
         click.echo(msgspec.json.encode(told).decode())
-        return
+    else:
+        _print_for_people(told)
+    if followed and told["state"] != "succeeded":
+        raise SystemExit(FAILED)
+
+
+def _print_for_people(told: dict[str, Any]) -> None:
     seconds = ", ".join(
         f"{step['name']} {step['seconds']:.1f}" for step in told["steps"] if step["seconds"] is not None
     )
     click.echo(
-        f"job {told['id']} of model {told['model']} is {told['state']}{f'; seconds: {seconds}' if seconds else ''}"
+        f"job {told['id']} of model {told['model']} {STATES[told['state']]}{f'; seconds: {seconds}' if seconds else ''}"
     )
+    for note in (note for step in told["steps"] for note in step["result"].get("notes", ())):
+        click.echo(f"note: {note}")
     if told.get("metrics"):
         names = list(told["metrics"]["challenger"])
         rows = [
             (who, *(f"{figures.get(name, float('nan')):.4g}" for name in names))
             for who, figures in told["metrics"].items()
         ]
-        print_table("on rows that none of them has seen with its target", ("", *names), rows, numbers=names)
+        print_table("on the rows that judge", ("", *names), rows, numbers=names)
     if outcome := _outcome(told):
         click.secho(outcome, bold=True)
 
@@ -192,4 +223,4 @@ def _outcome(told: dict[str, Any]) -> str:
     if told["failure"] is not None:
         failure = told["failure"]
         return f"{failure['what']} ({failure['where']}): {failure['do']}"
-    return str(told.get("verdict", ""))
+    return told["verdict"] or ""

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from springtide.app.queue import follow
-from springtide.cli.following import line_of
+from springtide.cli.following import line_of, print_events
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, short_time
 
@@ -29,8 +28,9 @@ def command(config: Path, *, followed: str | None, model: str | None, limit: int
     home = open_config(config)
     if followed is not None:
         home.registry.run(followed)  # refuses an id that nobody knows
-        for event in follow(home, followed):
-            click.echo(msgspec.json.encode(event).decode() if as_json else line_of(event))
+        print_events(
+            home, followed, lambda event: click.echo(msgspec.json.encode(event).decode() if as_json else line_of(event))
+        )
         if home.registry.run(followed).state != "succeeded":
             raise SystemExit(1)
         return

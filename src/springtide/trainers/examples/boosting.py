@@ -1,8 +1,8 @@
 """train.py for LightGBM: boosted trees on the feature columns.
 
 Called once, in an environment with LightGBM, XGBoost, scikit-learn, NumPy, pandas and springtide.sdk; without a network.
-What it prints is the job's log. The columns in params["features"] are to be numbers; others need a `predict` of their
-own (see the example for scikit-learn).
+What it prints is the job's log. It learns from the columns of numbers and leaves texts and dates out; to learn from
+these too, add a `predict` that reads them (see the example for scikit-learn).
 """
 
 from collections.abc import Callable
@@ -22,12 +22,15 @@ def train(
 ) -> None:
     """Train on `data`, from `model_path` if it is there, and write one model into `out_path`."""
     deadline = Deadline(0.9 * params["budget_s"])  # leaves time to save
-    features = data[params["features"]].to_numpy(np.float32)  # (rows, features), in the order of time
+    numbers = data[params["features"]].select_dtypes("number")  # no texts, no dates
+    features = numbers.to_numpy(np.float32)  # (rows, features), in the order of time
+    # Where a column is left out, the model keeps the names of the others: by these it is given its columns later.
+    names = list(numbers) if len(numbers.columns) < len(params["features"]) else "auto"
     target = data[params["target"]]
     if params["classes"]:  # their places, as the probabilities have them
         target = target.map({name: place for place, name in enumerate(params["classes"])})
     first = int(0.85 * len(data))  # the rows after it choose the number of rounds
-    training = lightgbm.Dataset(features[:first], target[:first])
+    training = lightgbm.Dataset(features[:first], target[:first], feature_name=names)
     validation = training.create_valid(features[first:], target[first:])
 
     def live(state: lightgbm.callback.CallbackEnv) -> None:

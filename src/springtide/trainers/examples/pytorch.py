@@ -2,7 +2,7 @@
 
 Called once, in an environment with PyTorch, NumPy, pandas and springtide.sdk; without a network. What it prints is the
 job's log. A state dict does not say which module it belongs to; so there is a second function, `predict`. A model that
-is saved with torch.export needs none.
+is saved with torch.export needs none. It learns from the columns of numbers and leaves texts and dates out.
 """
 
 from collections.abc import Callable
@@ -70,12 +70,13 @@ def train(
 
 def predict(data: pd.DataFrame, model_path: Path) -> np.ndarray:
     """Answer rows that have the feature columns and no target."""
-    network = Network(data.shape[1])
+    features = as_tensor(data)
+    network = Network(features.shape[1])
     network.load_state_dict(torch.load(model_path, weights_only=True))
     with torch.inference_mode():
-        return network(as_tensor(data)).numpy()
+        return network(features).numpy()
 
 
 def as_tensor(columns: pd.DataFrame) -> Tensor:
-    """Columns of numbers as one table."""
-    return torch.from_numpy(columns.to_numpy(np.float32))
+    """Columns of numbers as one table; texts and dates are left out."""
+    return torch.from_numpy(columns.select_dtypes("number").to_numpy(np.float32))

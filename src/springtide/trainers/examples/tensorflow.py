@@ -1,7 +1,8 @@
 """train.py for TensorFlow: a Keras model of the feature columns.
 
 Called once, in an environment with TensorFlow, NumPy, pandas and springtide.sdk; without a network. What it prints is
-the job's log. It may read /in and write /work; nothing else is there.
+the job's log. It may read /in and write /work; nothing else is there. It learns from the columns of numbers
+and leaves texts and dates out.
 """
 
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def train(
         raise Refusal("this script learns numbers", where="train.py", do="change its last layer and its loss")
     deadline = Deadline(0.9 * params["budget_s"])  # leaves time to save
     keras.utils.set_random_seed(params["seed"])
-    features = data[params["features"]].to_numpy(np.float32)  # (rows, features), in the order of time
+    features = as_array(data[params["features"]])  # (rows, features), in the order of time
     target = data[params["target"]].to_numpy(np.float32)
 
     if model_path is not None:
@@ -63,3 +64,17 @@ def train(
         ],
     )
     network.save(out_path / "model.keras")
+
+
+def predict(data: pd.DataFrame, model_path: Path) -> np.ndarray:
+    """Answer rows that have the feature columns and no target.
+
+    It is there for what `as_array` leaves out. Where all columns are numbers, delete it: the model then leaves as an
+    ONNX graph too.
+    """
+    return np.asarray(keras.models.load_model(model_path).predict(as_array(data), verbose=0))[:, 0]
+
+
+def as_array(columns: pd.DataFrame) -> np.ndarray:
+    """Columns of numbers as one table; texts and dates are left out."""
+    return columns.select_dtypes("number").to_numpy(np.float32)
