@@ -215,6 +215,18 @@ def test_names_that_the_consumer_would_refuse_are_refused_before_anything_is_sen
     assert "this is no RowsMessage" in said
 
 
+@pytest.mark.parametrize(
+    ("table", "region", "known"), [("nosuch", "Tula", "known: counts"), ("counts", "Moscow", "known: Tula")]
+)
+def test_rows_that_no_source_takes_are_not_sent(tmp_path: Path, table: str, region: str, known: str) -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    world.make_home(tmp_path, url, more='regions = ["Tula"]\n')
+    (tmp_path / "a.csv").write_text("ds,y\n")
+    said = refused(tmp_path, "stream", "send", "--table", table, "--region", region, "--file", "a.csv")
+    assert "no rows are taken" in said
+    assert known in said
+
+
 def test_without_a_broker_in_the_settings_the_command_says_what_to_write(tmp_path: Path) -> None:
     (tmp_path / "springtide.toml").write_text("")
     (tmp_path / "a.csv").write_text("unique_id,ds,y\n")

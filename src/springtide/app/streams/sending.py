@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from springtide.app.home import store_options
+from springtide.app.regions import taking
 from springtide.domain.errors import SettingsError, SourceUnavailable, SpringtideError
+from springtide.settings.words import RowsSource
 from springtide.streams.broker import open_broker, without_password
 from springtide.streams.messages import RowsMessage, decode, encode
 from springtide.streams.payloads import Payloads
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.streams.broker import Broker
 
-__all__ = ["STOP_S", "broker_of", "payloads_of", "reaching", "send_rows", "topic"]
+__all__ = ["STOP_S", "broker_of", "check_taken", "payloads_of", "reaching", "send_rows", "topic"]
 
 SEND_S, STOP_S = 10.0, 2.0
 
@@ -46,6 +48,18 @@ def topic(home: Home, name: str) -> str:
 def payloads_of(home: Home) -> Payloads:
     """Where the bytes of large messages lie."""
     return Payloads(f"{home.settings.home.store.rstrip('/')}/streams", store_options(os.environ))
+
+
+def check_taken(home: Home, table: str, region: str) -> None:
+    """Refuse rows that the consumer would set aside; settings without any source of rows are those of a mere sender.
+
+    Raises
+    ------
+    NotFound
+        If the settings take rows, but none for that table or from that region.
+    """
+    if any(isinstance(source, RowsSource) for source in home.settings.sources.values()):
+        taking(home, table, region)
 
 
 async def send_rows(home: Home, message: RowsMessage) -> None:
