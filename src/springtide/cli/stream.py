@@ -71,6 +71,8 @@ def dead(config: Path, *, again: bool) -> None:
     letters = asyncio.run(dead_letters(open_config(config), again=again))
     for one in letters:
         click.echo(f"{one.letter.at:%Y-%m-%d %H:%M:%S} {one.letter.topic}: {one.letter.what}")
+        if one.about is not None:
+            click.echo(f"  about: {one.about}")
         click.echo(f"  where: {one.letter.where}\n  do: {one.letter.do}")
         if one.failure is not None:
             click.echo(f"  not sent again: {one.failure}")

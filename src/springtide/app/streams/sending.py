@@ -79,7 +79,7 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
     decode(body, RowsMessage)
     broker = broker_of(home)
     try:
-        async with reaching("the broker has not taken the batch"):
+        async with reaching("the broker has not taken the batch", note=": a batch counts once"):
             await broker.start()
             await broker.publish(topic(home, "rows"), body, key=key, message_id=uuid.uuid4().hex)
     finally:
@@ -89,13 +89,13 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
 
 
 @asynccontextmanager
-async def reaching(failure: str) -> AsyncIterator[None]:
+async def reaching(failure: str, *, note: str = "") -> AsyncIterator[None]:
     """Give what is done with a broker ten seconds, and say what every client says in words of its own.
 
     Raises
     ------
     SourceUnavailable
-        Where it fails: `failure`, and why.
+        Where it fails: `failure`, and why; `note` follows the advice to try again.
     """
     try:
         async with asyncio.timeout(SEND_S):
@@ -107,5 +107,5 @@ async def reaching(failure: str) -> AsyncIterator[None]:
         raise SourceUnavailable(
             f"{failure}: {words}",
             where="url in section [streams]",
-            do="see that the broker runs and the url is right, and try again: a batch counts once",
+            do=f"see that the broker runs and the url is right, and try again{note}",
         ) from error
