@@ -15,6 +15,7 @@ from springtide.domain.rows import KEY
 from springtide.domain.units import format_span
 from springtide.settings.words import RowsSource
 from springtide.sources.sent.batch import read_sent
+from springtide.sources.sent.cells import kind_of, their_columns
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,8 +78,11 @@ def hand_in(
         return waiting
     try:
         sent = read_sent(data, source, form=form, region=region, now=now, where=where)
-    except (BadRows, TooLarge) as error:
+    except TooLarge as error:
         return _refuse(home, source, table, (region, name), digest, error, now)
+    except BadRows as error:
+        told = BadRows(error.what, where=error.where, do=f"{error.do}; {_expected(source)}")
+        return _refuse(home, source, table, (region, name), digest, told, now)
     rejected = tuple(RejectedRow(region, name, one.row, now, one.reason, one.cells) for one in sent.faulty)
     return home.intake.put(
         Arrival(
@@ -118,6 +122,12 @@ def taking(home: Home, table: str, region: str | None = None) -> RowsSource:
                 f"{did_you_mean(region, source.regions)}"[:500],
             )
     return source
+
+
+def _expected(source: RowsSource) -> str:
+    """The columns that the senders of a table write, and what each holds."""
+    columns = their_columns(source).items()
+    return f"a row has the columns {', '.join(f'{their} ({kind_of(name, source)})' for name, their in columns)}"[:500]
 
 
 def too_large(source: RowsSource, table: str) -> TooLarge:

@@ -425,3 +425,9 @@ def test_a_table_or_region_that_is_not_known_is_refused_with_what_a_running_serv
     for table, region in (("covid", "region 99"), ("covit", "region 00")):
         with pytest.raises(NotFound, match="when it is started again"):
             taking(home, table, region)
+
+
+def test_a_batch_of_other_columns_hears_which_ones_a_row_has(home: Home) -> None:
+    with pytest.raises(BadRows, match="no column 'date'") as refused:
+        send(home, b"ds,y\n2020-03-01,5\n")
+    assert refused.value.do.endswith("; a row has the columns date (time), confirmed (integer), deaths (integer)")
