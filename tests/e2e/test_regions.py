@@ -181,7 +181,7 @@ def test_the_command_lists_regions_and_rejected_rows(
     send(client, GOOD)
     assert [one["region"] for one in json.loads(said("--json"))["regions"]] == ["region 00", "region 01", "omsk"]
     assert "last arrival" in said()
-    assert "no period is complete yet" in said()
+    assert "no period is complete yet; for the newest one waited for: region 00, region 01" in " ".join(said().split())
     send(client, b"date\n", batch="refused")
     assert json.loads(said("--rejected", "--region", "omsk", "--json"))[0]["batch"] == "refused"
     assert "refused" in said("--rejected")

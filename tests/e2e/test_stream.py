@@ -157,6 +157,7 @@ def test_dead_letters_are_listed_as_often_as_asked_and_sent_again_once(tmp_path:
             for _ in range(2):
                 said = springtide(folder, "stream", "dead").stdout
                 assert "springtide.rows: no rows are taken for table 'candles'" in said
+                assert "about: table candles, region r, batch b\n" in said
                 assert "2 dead letters" in said
             config = folder / "springtide.toml"
             config.write_text(config.read_text() + "[sources.candles]\nkind = 'rows'\nvalues = { y = 'number' }\n")
@@ -203,6 +204,9 @@ def test_a_broker_that_is_away_is_said_within_seconds(tmp_path: Path, kind: str)
     assert time.monotonic() - began < 18
     assert "the broker has not taken the batch" in said
     assert "see that the broker runs" in said
+    assert "a batch counts once" in said
+    if kind != "kafka":  # whose client reads on until its broker is there
+        assert "a batch counts once" not in refused(tmp_path, "stream", "dead")
 
 
 @pytest.mark.parametrize(("table", "region"), [("../t", "r"), ("t", "a\nb"), ("t", "")])
@@ -213,6 +217,18 @@ def test_names_that_the_consumer_would_refuse_are_refused_before_anything_is_sen
     (tmp_path / "a.csv").write_text("unique_id,ds,y\n")
     said = refused(tmp_path, "stream", "send", "--table", table, "--region", region, "--file", "a.csv")
     assert "this is no RowsMessage" in said
+
+
+@pytest.mark.parametrize(
+    ("table", "region", "known"), [("nosuch", "Tula", "known: counts"), ("counts", "Moscow", "known: Tula")]
+)
+def test_rows_that_no_source_takes_are_not_sent(tmp_path: Path, table: str, region: str, known: str) -> None:
+    url = f"nats://127.0.0.1:{free_port()}"
+    world.make_home(tmp_path, url, more='regions = ["Tula"]\n')
+    (tmp_path / "a.csv").write_text("ds,y\n")
+    said = refused(tmp_path, "stream", "send", "--table", table, "--region", region, "--file", "a.csv")
+    assert "no rows are taken" in said
+    assert known in said
 
 
 def test_without_a_broker_in_the_settings_the_command_says_what_to_write(tmp_path: Path) -> None:

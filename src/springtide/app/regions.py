@@ -15,6 +15,7 @@ from springtide.domain.rows import KEY
 from springtide.domain.units import format_span
 from springtide.settings.words import RowsSource
 from springtide.sources.sent.batch import read_sent
+from springtide.sources.sent.cells import kind_of, their_columns
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -77,8 +78,11 @@ def hand_in(
         return waiting
     try:
         sent = read_sent(data, source, form=form, region=region, now=now, where=where)
-    except (BadRows, TooLarge) as error:
+    except TooLarge as error:
         return _refuse(home, source, table, (region, name), digest, error, now)
+    except BadRows as error:
+        told = BadRows(error.what, where=error.where, do=f"{error.do}; {_expected(source)}")
+        return _refuse(home, source, table, (region, name), digest, told, now)
     rejected = tuple(RejectedRow(region, name, one.row, now, one.reason, one.cells) for one in sent.faulty)
     return home.intake.put(
         Arrival(
@@ -105,7 +109,8 @@ def taking(home: Home, table: str, region: str | None = None) -> RowsSource:
         raise NotFound(
             f"no rows are taken for table {table!r}",
             where="springtide.toml",
-            do=f'add a source of kind = "rows" for it; {did_you_mean(table, known)}',
+            do='add a source of kind = "rows" for it (a running server reads it when it is started again); '
+            f"{did_you_mean(table, known)}",
         )
     if region is not None:
         check_region(region)
@@ -113,9 +118,16 @@ def taking(home: Home, table: str, region: str | None = None) -> RowsSource:
             raise NotFound(
                 f"no rows are taken from region {region!r}",
                 where=f"table {table}",
-                do=f"add it to the source's regions; {did_you_mean(region, source.regions)}"[:500],
+                do=f"add it to the source's regions (a running server reads them when it is started again); "
+                f"{did_you_mean(region, source.regions)}"[:500],
             )
     return source
+
+
+def _expected(source: RowsSource) -> str:
+    """The columns that the senders of a table write, and what each holds."""
+    columns = their_columns(source).items()
+    return f"a row has the columns {', '.join(f'{their} ({kind_of(name, source)})' for name, their in columns)}"[:500]
 
 
 def too_large(source: RowsSource, table: str) -> TooLarge:

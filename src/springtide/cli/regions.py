@@ -17,6 +17,7 @@ __all__ = ["command"]
 
 COUNTS = ("batches", "repeated", "refused", "rows", "corrected", "unchanged", "rejected")
 NAMED = 10
+NOUNS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week", "y": "year"}
 
 
 @click.command("regions")
@@ -57,9 +58,15 @@ def _reports(facts: dict[str, Any]) -> str:
     said = (
         "no period is complete yet"
         if complete is None
-        else f"complete: the {facts['period']} from {short_time(complete)}"
+        else f"complete: the {_in_words(facts['period'])} from {short_time(complete)}"
     )
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        said += f"; for the newest one {', '.join(missing[:NAMED])}{more} are waited for"
+        said += f"; for the newest one waited for: {', '.join(missing[:NAMED])}{more}"
     return said
+
+
+def _in_words(span: str) -> str:
+    """A span as it is said: ``week``, ``12 hours``."""
+    number, noun = span[:-1], NOUNS[span[-1]]
+    return noun if number == "1" else f"{number} {noun}s"

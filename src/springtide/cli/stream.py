@@ -39,7 +39,7 @@ def command(ctx: click.Context) -> None:
 @click.pass_obj
 def send(config: Path, *, table: str, region: str, path: Path, batch: str | None) -> None:
     """Send the rows of a file to the topic of rows, as one batch; a large file goes through the store."""
-    from springtide.app.streams.sending import payloads_of, send_rows  # noqa: PLC0415 # what speaks to brokers costs 0.7 s
+    from springtide.app.streams.sending import check_taken, payloads_of, send_rows  # noqa: PLC0415 # what speaks to brokers costs 0.7 s
     from springtide.streams.messages import RowsMessage  # noqa: PLC0415
 
     if not path.is_file():
@@ -48,6 +48,7 @@ def send(config: Path, *, table: str, region: str, path: Path, batch: str | None
     if form is None:
         raise click.UsageError(f"{path.name}: rows come as {', '.join(FORMS)}")
     home = open_config(config)
+    check_taken(home, table, region)
     data = path.read_bytes()
     message = RowsMessage(
         table=table,
@@ -70,6 +71,8 @@ def dead(config: Path, *, again: bool) -> None:
     letters = asyncio.run(dead_letters(open_config(config), again=again))
     for one in letters:
         click.echo(f"{one.letter.at:%Y-%m-%d %H:%M:%S} {one.letter.topic}: {one.letter.what}")
+        if one.about is not None:
+            click.echo(f"  about: {one.about}")
         click.echo(f"  where: {one.letter.where}\n  do: {one.letter.do}")
         if one.failure is not None:
             click.echo(f"  not sent again: {one.failure}")

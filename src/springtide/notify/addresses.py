@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Network, ip_address, ip_network
 
-__all__ = ["is_public"]
+__all__ = ["is_own", "is_public"]
 
 UNICAST = IPv6Network("2000::/3")  # the only IPv6 addresses that are routed on the internet
+OWN = tuple(map(ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")))
+METADATA = tuple(map(ip_address, ("fd00:ec2::254", "fd20:ce::254")))  # of clouds (EC2, GCE), among private ones
 
 
 def is_public(address: str) -> bool:
@@ -22,3 +24,18 @@ def is_public(address: str) -> bool:
     if isinstance(ip, IPv4Address):
         return ip.is_global and not ip.is_multicast
     return ip in UNICAST and ip.is_global and ip.sixtofour is None and ip.teredo is None
+
+
+def is_own(address: str) -> bool:
+    """Whether an IP address is one of this machine or of a private network, which settings may open.
+
+    Link-local addresses (also that of a cloud's metadata, which hands out keys), multicast, unspecified, shared and
+    reserved ones are neither public nor this. Source: RFC 1918, RFC 4193.
+
+    >>> [is_own(address) for address in ("127.0.0.1", "10.0.0.1", "::ffff:10.0.0.1", "169.254.169.254", "8.8.8.8")]
+    [True, True, True, False, False]
+    """
+    ip = ip_address(address.partition("%")[0])
+    if not isinstance(ip, IPv4Address) and ip.ipv4_mapped is not None:
+        ip = ip.ipv4_mapped
+    return any(ip in network for network in OWN) and ip not in METADATA

@@ -10,7 +10,7 @@ from threading import Event, Timer
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from springtide.notify.addresses import is_public
+from springtide.notify.addresses import is_own, is_public
 from springtide.notify.answer import Answer
 
 if TYPE_CHECKING:
@@ -40,13 +40,17 @@ def reach(
     """Send a body; it has arrived when the answer is 2xx. Redirects are not followed.
 
     The name is resolved once and the connection made to the very addresses that were checked, so that a name that
-    points elsewhere a moment later changes nothing. Of the answer only the status is looked at.
+    points elsewhere a moment later changes nothing. `allow_private` opens this machine and private networks, never
+    link-local (a cloud's metadata), multicast or reserved addresses. Of the answer only the status is looked at.
     """
     url = urlsplit(address)
     port = url.port or (443 if url.scheme == "https" else 80)
     try:
         addresses = resolve(str(url.hostname), port)
-        if not (allow_private or all(map(is_public, addresses))):
+        closed = [one for one in addresses if not is_public(one)]
+        if not all(map(is_own, closed)):
+            return Answer(delivered=False, words="its address is neither public nor private: nothing is sent there")
+        if closed and not allow_private:
             return Answer(delivered=False, words="its address is private; set allow_private = true if that is meant")
         with (
             _connected(addresses, port, timeout_s) as plain,

@@ -18,7 +18,7 @@ from tests.regions_world import NOW, Batch, invented, make_home, table_as_sent, 
 from springtide.app import intake
 from springtide.app.home import Home, open_home
 from springtide.app.intake import Arrival
-from springtide.app.regions import accept, hand_in, region_facts, rejected_rows
+from springtide.app.regions import accept, hand_in, region_facts, rejected_rows, taking
 from springtide.domain.errors import BadRows, Conflict, NotFound, NotReady, SettingsError, TooLarge
 from springtide.lake.table import Table
 from springtide.registry.registry import Registry
@@ -419,3 +419,15 @@ def test_a_region_has_reported_when_all_its_rows_of_a_period_are_there(home: Hom
     send(home, whole, region="region 02")
     known = region_facts(home, "covid")
     assert (known["complete"], known["waiting_for"]) == (datetime(2020, 3, 2, tzinfo=UTC), [])
+
+
+def test_a_table_or_region_that_is_not_known_is_refused_with_what_a_running_server_needs(home: Home) -> None:
+    for table, region in (("covid", "region 99"), ("covit", "region 00")):
+        with pytest.raises(NotFound, match="when it is started again"):
+            taking(home, table, region)
+
+
+def test_a_batch_of_other_columns_hears_which_ones_a_row_has(home: Home) -> None:
+    with pytest.raises(BadRows, match="no column 'date'") as refused:
+        send(home, b"ds,y\n2020-03-01,5\n")
+    assert refused.value.do.endswith("; a row has the columns date (time), confirmed (integer), deaths (integer)")

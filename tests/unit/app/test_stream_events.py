@@ -113,6 +113,17 @@ def test_the_events_of_a_job_link_to_the_job_and_to_the_model_it_has_made(tmp_pa
     assert topic.events[-1].links["model"] == f"{base}/jobs/j1/model"
 
 
+@pytest.mark.parametrize(("key", "message"), [("stream/shop/1", "shop/1"), ("shop-1", None), (None, None)])
+def test_the_events_of_a_job_that_came_as_a_message_carry_its_id(
+    tmp_path: Path, key: str | None, message: str | None
+) -> None:
+    home, topic = home_with(tmp_path), Topic()
+    run = Run("j1", "shop", "queued", ("a job",), NOON, kind="job")
+    home.registry.submit_job(Job("j1", JobParams(target="y"), NOON, key=key), run, lambda _connection: None)
+    publish(home, topic)
+    assert [one.facts.get("message") for one in topic.events] == [message]
+
+
 def test_a_promotion_says_which_version_serves(tmp_path: Path) -> None:
     home, topic = home_with(tmp_path), Topic()
     entry = JournalEntry("btc", 5, NOON, "promote", 3, 2, 3, "r1", "gate", "beats every rival")

@@ -131,3 +131,12 @@ def received(url: str, count: int) -> list[bytes]:
         return found
 
     return asyncio.run(read())
+
+
+def test_an_error_of_a_job_says_the_id_of_its_message(home: Home) -> None:
+    job = JobMessage(id="shop-2", params={"targt": "y"}, data=File(name="a.csv", content=Payload(text="y\n1\n")))
+    jobs = handlers(home).jobs
+    assert jobs is not None
+    (error,) = jobs([job], payloads_of(home).read)
+    assert isinstance(error, BadRows)
+    assert error.where.startswith("job shop-2: ")

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from tests.receiver import PRIVATE_WORDS, receiving
 
 from springtide.domain.notice import Notice
-from springtide.notify.addresses import is_public
+from springtide.notify.addresses import is_own, is_public
 from springtide.notify.webhook import send
 from springtide.settings.words import Webhook
 
@@ -140,6 +140,43 @@ def test_this_machine_is_not_written_to_however_its_address_is_spelled(host: str
 )
 def test_an_address_is_public_or_not(address: str, public: bool) -> None:
     assert is_public(address) is public
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "::1", "fd00::1", "::ffff:192.168.1.1"],
+)
+def test_an_address_of_this_machine_or_a_private_network_can_be_opened(address: str) -> None:
+    assert is_own(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "fe80::1%eth0",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "0.0.0.0",
+        "::",
+        "224.0.0.1",
+        "ff02::1",
+        "240.0.0.1",
+        "255.255.255.255",
+    ],
+)
+def test_metadata_multicast_and_reserved_addresses_stay_closed_whatever_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    tried: list[Any] = []
+    monkeypatch.setattr(socket, "create_connection", lambda to, **_: tried.append(to))
+    for addresses in ([address], ["127.0.0.1", address]):
+        answer = post("http://hooks.example/", resolve=lambda *_, found=addresses: found)
+        assert (answer.delivered, answer.silent) == (False, False)
+        assert "nothing is sent there" in answer.words
+    assert tried == []
 
 
 def test_one_private_address_among_public_ones_is_enough_to_refuse() -> None:

@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from springtide.app.streams.sending import STOP_S, broker_of, payloads_of, reaching, topic
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import BadMessage
+from springtide.domain.errors import BadMessage, SpringtideError
 from springtide.streams.messages import DeadMessage, RowsMessage, decode
 
 if TYPE_CHECKING:
@@ -20,20 +22,23 @@ if TYPE_CHECKING:
     from springtide.streams.broker import Broker
     from springtide.streams.consuming import Delivery
 
-__all__ = ["DeadLetter", "dead_letters"]
+__all__ = ["DeadLetter", "about", "dead_letters"]
 
 LOG = logging.getLogger("springtide.streams")
 FIRST_S = 15.0  # to wait for the first letter: a broker may have to free what an earlier look held
 QUIET_S = 3.0  # to wait for more
 TOGETHER = 1_000
+MOST_NAME = 200  # characters
+NAMES = {"table": "table", "region": "region", "batch": "batch", "id": "job"}
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A dead letter, and why it could not be sent again where it should have been."""
+    """A dead letter, what its original is about, and why it could not be sent again where it should have been."""
 
     letter: DeadMessage
     failure: str | None = None
+    about: str | None = None  # None where the original cannot be read
 
 
 async def dead_letters(home: Home, *, again: bool) -> list[DeadLetter]:
@@ -89,10 +94,17 @@ class _Reading:
         for letter in letters:
             name = (letter.id, letter.at.isoformat())
             if name not in self.found:
-                self.found[name] = DeadLetter(letter, await self._send(letter) if self._again else None)
+                about = await asyncio.to_thread(self._about, letter)
+                self.found[name] = DeadLetter(letter, await self._send(letter) if self._again else None, about)
                 self._until = time.monotonic() + QUIET_S
         if self._again:
             await delivery.done()
+
+    def _about(self, letter: DeadMessage) -> str | None:
+        try:
+            return about(self._payloads.read(letter.original))
+        except SpringtideError:
+            return None  # its bytes are gone, or the store is away
 
     async def _send(self, letter: DeadMessage) -> str | None:
         """Send an original back; why not, where that is not possible."""
@@ -104,6 +116,25 @@ class _Reading:
             return error.what
         await self._broker.publish(letter.topic, original, key=_key(original), message_id=uuid.uuid4().hex)
         return None
+
+
+def about(original: bytes) -> str | None:
+    """What a message is about, as far as it says so: it may be none that follows its schema.
+
+    >>> about(b'{"table": "covid", "region": "Tula", "batch": 7}')
+    'table covid, region Tula'
+    >>> about(b'{"id": "shop-1"}')
+    'job shop-1'
+    """
+    try:
+        found = msgspec.json.decode(original)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    if not isinstance(found, dict):
+        return None
+    named = {NAMES[key]: found[key] for key in NAMES if isinstance(found.get(key), str)}
+    words = ", ".join(f"{noun} {name[:MOST_NAME]}" for noun, name in named.items())
+    return "".join(sign if sign.isprintable() else " " for sign in words) or None
 
 
 def _read(body: bytes) -> DeadMessage | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from springtide.domain.errors import NotFound
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
     from springtide.domain.notice import Notice
     from springtide.streams.broker import Broker
 
-__all__ = ["message_of", "publish_events"]
+__all__ = ["OfJob", "message_of", "publish_events"]
 
 AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class OfJob:
+    """That a notice is about a job, and the id of the message that the job came in, if it did."""
+
+    message: str | None = None
 
 
 async def publish_events(home: Home, broker: Broker, topic: str, *, mine: Callable[[], bool] = lambda: True) -> int:
@@ -34,9 +42,8 @@ async def publish_events(home: Home, broker: Broker, topic: str, *, mine: Callab
         if not await asyncio.to_thread(mine):
             break
         for one in waiting:
-            message = message_of(
-                one.notice, base=_base(home), of_a_job=await asyncio.to_thread(_is_of_a_job, home, one.notice)
-            )
+            job = await asyncio.to_thread(_job_of, home, one.notice)
+            message = message_of(one.notice, base=_base(home), job=job)
             key = message.model or message.source or message.id
             await broker.publish(topic, encode(message), key=key, message_id=message.id)
             await asyncio.to_thread(home.registry.notice_delivered, one.notice.id, STREAM)
@@ -44,10 +51,12 @@ async def publish_events(home: Home, broker: Broker, topic: str, *, mine: Callab
     return count
 
 
-def message_of(notice: Notice, *, base: str, of_a_job: bool = False) -> EventMessage:
+def message_of(notice: Notice, *, base: str, job: OfJob | None = None) -> EventMessage:
     """A notice as it travels, with links to what it is about; the model of a job is found at the job, once it is made."""
-    links = {}
-    if of_a_job:
+    links, facts = {}, dict(notice.facts)
+    if job is not None and job.message is not None:
+        facts["message"] = job.message
+    if job is not None:
         links["job"] = f"{base}/v1/jobs/{notice.run}"
         if notice.version is not None:
             links["model"] = f"{base}/v1/jobs/{notice.run}/model"
@@ -65,18 +74,24 @@ def message_of(notice: Notice, *, base: str, of_a_job: bool = False) -> EventMes
         model_version=notice.version,
         run=notice.run,
         source=notice.source,
-        facts=dict(notice.facts),
+        facts=facts,
         links=links,
     )
 
 
-def _is_of_a_job(home: Home, notice: Notice) -> bool:
+def _job_of(home: Home, notice: Notice) -> OfJob | None:
     if notice.run is None:
-        return False
+        return None
     try:
-        return home.registry.run(notice.run).kind == "job"
+        if home.registry.run(notice.run).kind != "job":
+            return None
     except NotFound:
-        return False  # forgotten
+        return None  # forgotten
+    try:
+        key = home.registry.job(notice.run).key or ""
+    except NotFound:  # forgotten; its run is still known
+        return OfJob()
+    return OfJob(key.removeprefix(f"{STREAM}/") if key.startswith(f"{STREAM}/") else None)
 
 
 def _base(home: Home) -> str:

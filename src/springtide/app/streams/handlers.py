@@ -12,7 +12,7 @@ from springtide.app.intake import catch_up, check_same
 from springtide.app.jobs import Sent, read_params, submit_job
 from springtide.app.regions import hand_in, taking, too_large
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import BadMessage, TooLarge
+from springtide.domain.errors import BadMessage, SpringtideError, TooLarge
 from springtide.domain.notice import STREAM
 from springtide.domain.regions import Receipt
 from springtide.streams.consuming import PASSING, Handler
@@ -56,7 +56,7 @@ def handlers(home: Home) -> Handlers:
             try:
                 _submit(home, one, read)
             except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
-                outcomes.append(error)
+                outcomes.append(_named(error, one))
             else:
                 outcomes.append(None)
         return outcomes
@@ -105,13 +105,20 @@ def _failure(receipt: Future[Receipt]) -> Exception | None:
     raise error
 
 
+def _named(error: Exception, one: JobMessage) -> Exception:
+    """The error, which says the id of the job's message too: whoever reads the dead letter has sent it under that."""
+    if isinstance(error, SpringtideError):
+        error.where = f"job {one.id}: {error.where}"
+    return error
+
+
 def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> None:
     """Let a job wait; where its large files are gone, it was taken before."""
     most, key = home.settings.jobs.max_body, f"{STREAM}/{one.id}"
     if sum(payload.size for payload in one.payloads) > most:
         raise TooLarge(
             f"the job is larger than {most:,} bytes",
-            where=f"job {one.id}",
+            where="its files",
             do="send less, or let max_body of section [jobs] be larger",
         )
     try:

@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from springtide.app.home import store_options
+from springtide.app.regions import taking
 from springtide.domain.errors import SettingsError, SourceUnavailable, SpringtideError
+from springtide.settings.words import RowsSource
 from springtide.streams.broker import open_broker, without_password
 from springtide.streams.messages import RowsMessage, decode, encode
 from springtide.streams.payloads import Payloads
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.streams.broker import Broker
 
-__all__ = ["STOP_S", "broker_of", "payloads_of", "reaching", "send_rows", "topic"]
+__all__ = ["STOP_S", "broker_of", "check_taken", "payloads_of", "reaching", "send_rows", "topic"]
 
 SEND_S, STOP_S = 10.0, 2.0
 
@@ -48,6 +50,18 @@ def payloads_of(home: Home) -> Payloads:
     return Payloads(f"{home.settings.home.store.rstrip('/')}/streams", store_options(os.environ))
 
 
+def check_taken(home: Home, table: str, region: str) -> None:
+    """Refuse rows that the consumer would set aside; settings without any source of rows are those of a mere sender.
+
+    Raises
+    ------
+    NotFound
+        If the settings take rows, but none for that table or from that region.
+    """
+    if any(isinstance(source, RowsSource) for source in home.settings.sources.values()):
+        taking(home, table, region)
+
+
 async def send_rows(home: Home, message: RowsMessage) -> None:
     """Send one message of rows, and wait until the broker has it.
 
@@ -65,7 +79,7 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
     decode(body, RowsMessage)
     broker = broker_of(home)
     try:
-        async with reaching("the broker has not taken the batch"):
+        async with reaching("the broker has not taken the batch", note=": a batch counts once"):
             await broker.start()
             await broker.publish(topic(home, "rows"), body, key=key, message_id=uuid.uuid4().hex)
     finally:
@@ -75,13 +89,13 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
 
 
 @asynccontextmanager
-async def reaching(failure: str) -> AsyncIterator[None]:
+async def reaching(failure: str, *, note: str = "") -> AsyncIterator[None]:
     """Give what is done with a broker ten seconds, and say what every client says in words of its own.
 
     Raises
     ------
     SourceUnavailable
-        Where it fails: `failure`, and why.
+        Where it fails: `failure`, and why; `note` follows the advice to try again.
     """
     try:
         async with asyncio.timeout(SEND_S):
@@ -93,5 +107,5 @@ async def reaching(failure: str) -> AsyncIterator[None]:
         raise SourceUnavailable(
             f"{failure}: {words}",
             where="url in section [streams]",
-            do="see that the broker runs and the url is right, and try again: a batch counts once",
+            do=f"see that the broker runs and the url is right, and try again{note}",
         ) from error
