@@ -201,7 +201,7 @@ def test_a_broker_that_is_away_is_said_within_seconds(tmp_path: Path, kind: str)
     (tmp_path / "a.csv").write_text("unique_id,ds,y\n")
     began = time.monotonic()
     said = refused(tmp_path, "stream", "send", "--table", "t", "--region", "r", "--file", "a.csv")
-    assert time.monotonic() - began < 18
+    assert time.monotonic() - began < 40
     assert "the broker has not taken the batch" in said
     assert "see that the broker runs" in said
     assert "a batch counts once" in said

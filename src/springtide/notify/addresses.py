@@ -7,8 +7,9 @@ from ipaddress import IPv4Address, IPv6Network, ip_address, ip_network
 __all__ = ["is_own", "is_public"]
 
 UNICAST = IPv6Network("2000::/3")  # the only IPv6 addresses that are routed on the internet
-OWN = tuple(map(ip_network, ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "::1/128", "fc00::/7")))
-METADATA = tuple(map(ip_address, ("fd00:ec2::254", "fd20:ce::254")))  # of clouds (EC2, GCE), among private ones
+PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")  # 100.64: overlay networks too
+OWN = tuple(map(ip_network, ("127.0.0.0/8", "::1/128", *PRIVATE)))
+METADATA = tuple(map(ip_address, ("100.100.100.200", "fd00:ec2::254", "fd20:ce::254")))  # of clouds, among private ones
 
 
 def is_public(address: str) -> bool:
@@ -29,8 +30,8 @@ def is_public(address: str) -> bool:
 def is_own(address: str) -> bool:
     """Whether an IP address is one of this machine or of a private network, which settings may open.
 
-    Link-local addresses (also that of a cloud's metadata, which hands out keys), multicast, unspecified, shared and
-    reserved ones are neither public nor this. Source: RFC 1918, RFC 4193.
+    Link-local addresses (also that of a cloud's metadata, which hands out keys), multicast, unspecified and
+    reserved ones are neither public nor this. Source: RFC 1918, RFC 4193, RFC 6598.
 
     >>> [is_own(address) for address in ("127.0.0.1", "10.0.0.1", "::ffff:10.0.0.1", "169.254.169.254", "8.8.8.8")]
     [True, True, True, False, False]

@@ -193,7 +193,9 @@ def _match(headers: Sequence[str], source: RowsSource, where: str) -> dict[str, 
     for name in theirs.values():
         if name not in found:
             listed = ", ".join(found[:20])
-            raise BadRows(f"no column {name!r}; found: {listed}", where=where, do=did_you_mean(name, found[:20]))
+            raise BadRows(
+                f"no column {name!r}; found: {listed}", where=where, do=f"send the columns {', '.join(theirs.values())}"
+            )
     if twice := [name for name, times in Counter(found).items() if times > 1]:
         raise BadRows(f"two columns are named {twice[0]!r}", where=where, do="send each column once")
     if unknown := [name for name in found if name not in theirs.values()]:
