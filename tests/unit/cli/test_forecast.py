@@ -56,7 +56,9 @@ def test_a_model_without_a_champion_is_empty(tmp_path: Path, capsys: pytest.Capt
     assert (model["state"], model["champion"], model["expires_at"]) == ("empty", None, None)
 
 
-def test_a_model_that_is_only_in_the_registry_is_empty_while_it_has_no_champion(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_is_only_in_the_registry_is_empty_while_it_has_no_champion(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     world = serving(tmp_path)
     world.publish(0.0, model="old")
     models = {one["model"]: one["state"] for one in json.loads(said(world, capsys, "models", "--json"))}
