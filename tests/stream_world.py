@@ -104,7 +104,7 @@ def as_sent(message: RowsMessage, turn: int = 1) -> tuple[str, str, bytes, str]:
     """What `send` takes; sent for the second time a message has another id, as from a sender that forgets."""
     return (
         "rows",
-        f"{message.table}/{message.region}",
+        message.key,
         encode(message),
         f"{message.table}/{message.region}/{message.batch}#{turn}",
     )

@@ -4,7 +4,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import IO, Annotated, Any
 
 from anyio import to_thread
@@ -20,7 +19,6 @@ from springtide.app.answers import Answers
 
 __all__ = ["JOB_ROUTES"]
 
-PIECE = 1 << 20  # bytes of a file that are sent at a time
 Asked = NamedDependency[Answers]
 
 
@@ -81,7 +79,7 @@ def job_model(
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:
     with file:
-        yield from iter(partial(file.read, PIECE), b"")
+        yield from jobs.pieces(file)
 
 
 @get("/v1/jobs/{job:str}/logs", sync_to_thread=True, media_type="text/plain", tags=["jobs"])

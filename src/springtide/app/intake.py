@@ -239,11 +239,12 @@ def _take_group(waiting: deque[Waiting]) -> list[Waiting]:
     while waiting and len(group) < MOST_BATCHES:
         following = waiting[0].arrival
         rows += following.rows.height
-        if group and (rows > MOST_ROWS or following.name in names or not keys.isdisjoint(following.keys.to_list())):
+        new = following.keys.to_list()
+        if group and (rows > MOST_ROWS or following.name in names or not keys.isdisjoint(new)):
             break
         group.append(waiting.popleft())
         names.add(following.name)
-        keys.update(following.keys.to_list())
+        keys.update(new)
     return group
 
 

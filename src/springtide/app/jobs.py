@@ -14,14 +14,14 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from springtide.app.hand_over import check_places, sealed
-from springtide.app.queue import new_run_id
+from springtide.app.queue import made_before, new_run_id
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.job import Job, JobParams
 from springtide.domain.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     from springtide.app.home import Home
@@ -37,13 +37,14 @@ __all__ = [
     "log_of",
     "model_file",
     "packed",
+    "pieces",
     "read_params",
     "submit_job",
 ]
 
 FILES = ("data", "model", "script", "requirements")
 MOST_EVENTS = 100_000
-PIECE = 1 << 20  # bytes that are read at a time
+PIECE = 1 << 20  # bytes of a file that are read at a time
 BY_JOB = 5  # priority: below people who wait at a terminal, above triggers
 SECRET = ("webhook", "deliver")  # addresses that may hold a signature
 
@@ -213,7 +214,7 @@ def forget_lost_files(home: Home, *, before: datetime) -> list[str]:
 
     Their ids begin with the time at which they were made; younger ones may be on their way.
     """
-    old = [run for run in home.run_files.runs() if run[:15] < f"{before:%Y%m%d-%H%M%S}"]
+    old = [run for run in home.run_files.runs() if made_before(run, before)]
     lost = [run for run in sorted(old) if _is_over(home, run)]
     for run in lost:
         home.run_files.remove(run)
@@ -258,12 +259,17 @@ def _described(home: Home, job: Job) -> dict[str, Any]:
 
 def packed(home: Home, version: Version) -> IO[bytes]:
     """All files of a version in one archive: it can be sent back as the model of a later job."""
-    packed = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asked for it closes it
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+    whole = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asked for it closes it
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(version.manifest.files):
             archive.writestr(name, home.registry.read(version, name))
-    packed.seek(0)
-    return packed
+    whole.seek(0)
+    return whole
+
+
+def pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """The rest of a file, never as a whole."""
+    return iter(partial(file.read, PIECE), b"")
 
 
 def _plain(name: str) -> str:
@@ -277,6 +283,6 @@ def _digest(params: JobParams, files: Mapping[str, Sent]) -> str:
     for role in sorted(files):
         whole.update(f"{role} ".encode())
         files[role].file.seek(0)
-        for piece in iter(partial(files[role].file.read, PIECE), b""):
+        for piece in pieces(files[role].file):
             whole.update(piece)
     return whole.hexdigest()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.domain.run import Event
 
-__all__ = ["anyone_works", "cancel", "executor_command", "follow", "new_run_id", "news", "submit"]
+__all__ = ["anyone_works", "cancel", "executor_command", "follow", "made_before", "new_run_id", "news", "submit"]
 
 FOLLOW_S = 0.2
 RECENT = timedelta(seconds=30)
@@ -120,4 +120,14 @@ def executor_command(config: Path) -> list[str]:
 
 def new_run_id(model: str, now: datetime) -> str:
     """When and what, and four characters against two at once."""
-    return f"{now:%Y%m%d-%H%M%S}-{model}-{secrets.token_hex(2)}"
+    return f"{_stamp(now)}-{model}-{secrets.token_hex(2)}"
+
+
+def made_before(run: str, moment: datetime) -> bool:
+    """Whether an id was made before a time, as it says itself; to the second."""
+    stamp = _stamp(moment)
+    return run[: len(stamp)] < stamp
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment:%Y%m%d-%H%M%S}"

@@ -10,6 +10,7 @@ from sqlalchemy import delete, insert, select
 
 from springtide.domain.errors import NotFound
 from springtide.domain.job import Job, JobParams
+from springtide.domain.run import ENDED
 from springtide.registry.schema import EVENTS, JOBS, RUNS
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def list_jobs(connection: Connection, limit: int) -> list[Job]:
 
 def forget(connection: Connection, before: datetime) -> list[str]:
     """Remove the jobs that were sent before a time and have ended, with what they told; their ids."""
-    ended = select(JOBS.c.id).join(RUNS, RUNS.c.id == JOBS.c.id).where(RUNS.c.state.not_in(("queued", "running")))
+    ended = select(JOBS.c.id).join(RUNS, RUNS.c.id == JOBS.c.id).where(RUNS.c.state.in_(ENDED))
     old = list(connection.scalars(ended.where(JOBS.c.created < before).limit(AT_ONCE)))
     connection.execute(delete(EVENTS).where(EVENTS.c.run.in_(old)))
     connection.execute(delete(JOBS).where(JOBS.c.id.in_(old)))

@@ -77,6 +77,11 @@ class RowsMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     version: Literal[1] = 1
 
     @property
+    def key(self) -> str:
+        """Brokers keep messages of one key in their order."""
+        return f"{self.table}/{self.region}"
+
+    @property
     def lane(self) -> str:
         """Messages of one lane keep their order."""
         return self.table

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from springtide.app.streams.sending import STOP_S, broker_of, payloads_of, reaching, topic
+from springtide.app.streams.sending import broker_of, leave, payloads_of, reaching, topic
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadMessage, SpringtideError
 from springtide.streams.messages import DeadMessage, RowsMessage, decode
@@ -59,9 +59,7 @@ async def dead_letters(home: Home, *, again: bool) -> list[DeadLetter]:
             await broker.start()
         await reading.run()
     finally:
-        with suppress(Exception):  # whatever the client says at its end: what was not done with comes again
-            async with asyncio.timeout(STOP_S):
-                await broker.stop()
+        await leave(broker)
     return sorted(reading.found.values(), key=lambda one: one.letter.at, reverse=True)
 
 
@@ -94,26 +92,28 @@ class _Reading:
         for letter in letters:
             name = (letter.id, letter.at.isoformat())
             if name not in self.found:
-                about = await asyncio.to_thread(self._about, letter)
-                self.found[name] = DeadLetter(letter, await self._send(letter) if self._again else None, about)
+                original = await asyncio.to_thread(self._original, letter)
+                failure = await self._send(letter, original) if self._again else None
+                self.found[name] = DeadLetter(letter, failure, about(original) if isinstance(original, bytes) else None)
                 self._until = time.monotonic() + QUIET_S
         if self._again:
             await delivery.done()
 
-    def _about(self, letter: DeadMessage) -> str | None:
+    def _original(self, letter: DeadMessage) -> bytes | SpringtideError:
+        """The bytes of an original; or why there are none: they are gone, or the store is away."""
         try:
-            return about(self._payloads.read(letter.original))
-        except SpringtideError:
-            return None  # its bytes are gone, or the store is away
+            return self._payloads.read(letter.original)
+        except SpringtideError as error:
+            return error
 
-    async def _send(self, letter: DeadMessage) -> str | None:
+    async def _send(self, letter: DeadMessage, original: bytes | SpringtideError) -> str | None:
         """Send an original back; why not, where that is not possible."""
         if letter.topic not in (topic(self._home, "rows"), topic(self._home, "jobs")):
             return f"{letter.topic} is no topic of rows or jobs"
-        try:
-            original = await asyncio.to_thread(self._payloads.read, letter.original)
-        except BadMessage as error:
-            return error.what
+        if isinstance(original, BadMessage):
+            return original.what
+        if isinstance(original, SpringtideError):
+            raise original
         await self._broker.publish(letter.topic, original, key=_key(original), message_id=uuid.uuid4().hex)
         return None
 
@@ -151,4 +151,4 @@ def _key(original: bytes) -> str:
         message = decode(original, RowsMessage)
     except BadMessage:
         return ""
-    return f"{message.table}/{message.region}"
+    return message.key

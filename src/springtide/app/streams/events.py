@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from springtide.app.streams.handlers import message_of_key
 from springtide.domain.errors import NotFound
 from springtide.domain.notice import STREAM
 from springtide.streams.messages import EventMessage, encode
@@ -91,7 +92,7 @@ def _job_of(home: Home, notice: Notice) -> OfJob | None:
         key = home.registry.job(notice.run).key or ""
     except NotFound:  # forgotten; its run is still known
         return OfJob()
-    return OfJob(key.removeprefix(f"{STREAM}/") if key.startswith(f"{STREAM}/") else None)
+    return OfJob(message_of_key(key))
 
 
 def _base(home: Home) -> str:

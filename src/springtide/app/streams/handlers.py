@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.streams.messages import JobMessage, Payload, RowsMessage
 
-__all__ = ["Handlers", "handlers"]
+__all__ = ["Handlers", "handlers", "key_of_message", "message_of_key"]
+
+OF_A_STREAM = f"{STREAM}/"  # begins the keys of jobs that came in messages, which are no keys of HTTP
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,19 @@ def _named(error: Exception, one: JobMessage) -> Exception:
     return error
 
 
+def key_of_message(message: str) -> str:
+    """The key of the job that came in a message of that id."""
+    return OF_A_STREAM + message
+
+
+def message_of_key(key: str) -> str | None:
+    """The id of the message that a job came in; None where it did not."""
+    return key.removeprefix(OF_A_STREAM) if key.startswith(OF_A_STREAM) else None
+
+
 def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> None:
     """Let a job wait; where its large files are gone, it was taken before."""
-    most, key = home.settings.jobs.max_body, f"{STREAM}/{one.id}"
+    most, key = home.settings.jobs.max_body, key_of_message(one.id)
     if sum(payload.size for payload in one.payloads) > most:
         raise TooLarge(
             f"the job is larger than {most:,} bytes",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.streams.broker import Broker
 
-__all__ = ["STOP_S", "broker_of", "check_taken", "payloads_of", "reaching", "send_rows", "topic"]
+__all__ = ["broker_of", "check_taken", "leave", "payloads_of", "reaching", "send_rows", "topic"]
 
 SEND_S, STOP_S = 10.0, 2.0
 
@@ -75,17 +75,22 @@ async def send_rows(home: Home, message: RowsMessage) -> None:
     SourceUnavailable
         If the broker has not taken it within ten seconds.
     """
-    body, key = encode(message), f"{message.table}/{message.region}"
+    body = encode(message)
     decode(body, RowsMessage)
     broker = broker_of(home)
     try:
         async with reaching("the broker has not taken the batch", note=": a batch counts once"):
             await broker.start()
-            await broker.publish(topic(home, "rows"), body, key=key, message_id=uuid.uuid4().hex)
+            await broker.publish(topic(home, "rows"), body, key=message.key, message_id=uuid.uuid4().hex)
     finally:
-        with suppress(Exception):  # whatever the client says at its end: what it was asked has been answered
-            async with asyncio.timeout(STOP_S):
-                await broker.stop()
+        await leave(broker)
+
+
+async def leave(broker: Broker) -> None:
+    """Stop, whatever the client says at its end: what it was asked has been answered, or comes again."""
+    with suppress(Exception):
+        async with asyncio.timeout(STOP_S):
+            await broker.stop()
 
 
 @asynccontextmanager
