@@ -10,6 +10,7 @@ from springtide.app.code import code_version
 from springtide.app.hand_over import deliver
 from springtide.app.jobs import packed
 from springtide.pipeline.jobs.cells import Bench
+from springtide.pipeline.jobs.material import Material
 from springtide.pipeline.jobs.steps import JobSteps
 from springtide.pipeline.telling import Telling
 from springtide.registry.run_files import RunFilesOf
@@ -45,14 +46,5 @@ def steps_of_job(
         with packed(home, version) as archive:
             return deliver(home.settings.jobs, job, archive.read(), f"{version.model}-{number}.zip")
 
-    job = home.registry.job(run.id)
-    return JobSteps(
-        job,
-        code_version(),
-        home.registry,
-        RunFilesOf(home.run_files, run.id),
-        folder,
-        bench,
-        put,
-        results=results,
-    )
+    job, files = home.registry.job(run.id), RunFilesOf(home.run_files, run.id)
+    return JobSteps(Material(job, home.registry, files, folder, results), code_version(), bench, put)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 from springtide.sandbox.seam import Ended
 
 if TYPE_CHECKING:
+    import subprocess
     import threading
     from collections.abc import Callable, Iterator
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunks", "Running", "attend"]
 
+CHUNK = 65_536  # bytes read at a time
 LOOK_S = 0.05  # between two looks at memory
 DISK_S = 0.25  # between two looks at the disk
 LONGEST_LINE = 65_536  # bytes; a longer one comes in pieces
@@ -39,6 +42,15 @@ class Chunks:
             with suppress(queue.Full):
                 self._queue.put(chunk, timeout=LOOK_S)
                 return
+
+    def read(self, process: subprocess.Popen[bytes], *, hear: Callable[[bytes], None] = lambda _chunk: None) -> None:
+        """Hand on what a process prints to the end of its output, then of itself; `hear` is told it too."""
+        assert process.stdout is not None
+        while chunk := os.read(process.stdout.fileno(), CHUNK):
+            hear(chunk)
+            self.put(chunk)
+        process.wait()
+        self.put(b"")
 
     def get(self) -> bytes | None:
         """The next chunk; None when nothing came for a while."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Bubblewrap"]
 
 NEEDED = {"bwrap": "bubblewrap", "prlimit": "util-linux", "setpriv": "util-linux", "taskset": "util-linux"}
-CHUNK, KEPT = 65_536, 4096  # bytes read at a time, and kept to say why it could not start
+KEPT = 4096  # bytes of what was printed, to say why it could not start
 
 
 class Bubblewrap:
@@ -201,17 +201,12 @@ class _Running:
         self._handle = os.pidfd_open(self._init) if self._init else None
         self._killed, self._newest = False, b""
         self.chunks = Chunks()
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        hear = {"hear": self._hear}
+        self._reader = threading.Thread(target=self.chunks.read, args=(process,), kwargs=hear, daemon=True)
         self._reader.start()
 
-    def _read(self) -> None:
-        """To the end of the output, then to that of the process."""
-        assert self._process.stdout is not None
-        while chunk := os.read(self._process.stdout.fileno(), CHUNK):
-            self._newest = (self._newest + chunk)[-KEPT:]
-            self.chunks.put(chunk)
-        self._process.wait()
-        self.chunks.put(b"")
+    def _hear(self, chunk: bytes) -> None:
+        self._newest = (self._newest + chunk)[-KEPT:]
 
     def memory(self) -> int:
         """See `Running.memory`."""

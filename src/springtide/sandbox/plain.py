@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plain"]
 
-CHUNK = 65_536  # bytes read at a time
 PLACE = re.compile(r'(^|[="])/(in|work)(?=/)')  # where other engines show inputs and the work folder
 # Dies with its parent, whatever kills that (prctl 1 is PR_SET_PDEATHSIG), and has limits before it is the command.
 BEGIN = """
@@ -122,16 +121,8 @@ class _Running:
     def __init__(self, process: subprocess.Popen[bytes], cell: Cell) -> None:
         self._process, self._cell = process, cell
         self.chunks = Chunks()
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = threading.Thread(target=self.chunks.read, args=(process,), daemon=True)
         self._reader.start()
-
-    def _read(self) -> None:
-        """To the end of the output, then to that of the process."""
-        assert self._process.stdout is not None
-        while chunk := os.read(self._process.stdout.fileno(), CHUNK):
-            self.chunks.put(chunk)
-        self._process.wait()
-        self.chunks.put(b"")
 
     def memory(self) -> int:
         """See `Running.memory`."""

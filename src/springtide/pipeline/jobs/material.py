@@ -42,7 +42,7 @@ class Material:
 
     Attributes
     ----------
-    results : mapping
+    results : dict
         What each finished step told, by name: plain JSON.
     """
 
@@ -50,7 +50,7 @@ class Material:
     registry: Registry
     files: Files
     folder: Path  # this process's own
-    results: Mapping[str, Mapping[str, Any]]
+    results: dict[str, Mapping[str, Any]]
 
     @property
     def model(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from springtide.domain.job import Job
-    from springtide.domain.model import JournalEntry
     from springtide.pipeline.jobs.cells import Bench, Done
-    from springtide.pipeline.steps import Files
-    from springtide.registry.registry import Registry
     from springtide.tasks.seam import Progress
 
 __all__ = ["STEPS", "JobSteps"]
@@ -37,34 +34,24 @@ GRACE_S = 60.0  # beyond its budget that a script gets, for its libraries and it
 STEPS = ("check", "train", "predict", "judge", "export", "publish", "deliver")
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class JobSteps:
-    """One job's steps; they read of one another only the record and the run's files.
+    """One job's steps; they read of one another only what is at hand: the record and the run's files."""
 
-    Attributes
-    ----------
-    results : dict
-        What each finished step told, by name: plain JSON.
-    """
-
-    job: Job
+    at_hand: Material
     code: str
-    registry: Registry
-    files: Files
-    folder: Path  # this process's own
     bench: Callable[[], Bench]
     deliver: Callable[[Job, int], Mapping[str, Any]]  # puts a version where the job wants it
-    results: dict[str, Mapping[str, Any]] = field(default_factory=dict)
-    entry: JournalEntry | None = None
-    at_hand: Material = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.at_hand = Material(self.job, self.registry, self.files, self.folder, self.results)
+    @property
+    def results(self) -> dict[str, Mapping[str, Any]]:
+        """What each finished step told, by name: plain JSON."""
+        return self.at_hand.results
 
     @property
     def names(self) -> tuple[str, ...]:
         """The steps in their order."""
-        return STEPS if self.job.params.deliver else STEPS[:-1]
+        return STEPS if self.at_hand.job.params.deliver else STEPS[:-1]
 
     def take(self, name: str, result: dict[str, Any], *, progress: Progress, now: Callable[[], datetime]) -> None:
         """Do one step and put what it tells into `result`; a step that is done again comes to the same."""
@@ -81,10 +68,10 @@ class JobSteps:
             case "export":
                 self._export(result)
             case "publish":
-                entry = self.entry = publish(self.at_hand, self.code, now)
+                entry = publish(self.at_hand, self.code, now)
                 result.update(version=entry.version, action=entry.action, serving=entry.serving)
             case "deliver":
-                result.update(self.deliver(self.job, int(self.results["publish"]["version"])))
+                result.update(self.deliver(self.at_hand.job, int(self.results["publish"]["version"])))
         self.results[name] = result
 
     # The steps
@@ -101,7 +88,7 @@ class JobSteps:
         table, parts = self.at_hand.table, self.at_hand.parts
         form = self.at_hand.given_form
         notes = [*table.notes, *self._notes_on_judging()]
-        if champion is not None and table.time is None and self.job.params.start == "champion":
+        if champion is not None and table.time is None and self.at_hand.job.params.start == "champion":
             notes.append(f"nobody knows whether {champion.name} has seen the rows that judge: trained from scratch")
         if champion is not None and (strange := self.at_hand.strange_columns):
             notes.append(f"{champion.name} reads {', '.join(strange[:5])}, which this table does not have as it was")
@@ -139,7 +126,7 @@ class JobSteps:
         ]
 
     def _task(self, mode: str, part: str, **more: Any) -> dict[str, Any]:
-        params, table = self.job.params, self.at_hand.table
+        params, table = self.at_hand.job.params, self.at_hand.table
         told = {
             "mode": mode,
             "task": table.question,
@@ -161,7 +148,7 @@ class JobSteps:
             if part == "training"
             else self.at_hand.parts.judging.drop(self.at_hand.table.target)
         )
-        path = self.folder / f"{part}.parquet"
+        path = self.at_hand.folder / f"{part}.parquet"
         frame.write_parquet(path)
         return path
 
@@ -177,16 +164,21 @@ class JobSteps:
             more["model"] = _put(inputs, "champion", self.at_hand.champion_files[0])
             more["preprocessing"] = _put(inputs, "champions", self.at_hand.champion_files[1])
         else:
-            more["framework"] = self.job.params.framework or "lightgbm"
-        if "script" in self.job.files:
-            more |= {"script": _put(inputs, "train", self.at_hand.script), "framework": self.job.params.framework}
+            more["framework"] = self.at_hand.job.params.framework or "lightgbm"
+        if "script" in self.at_hand.job.files:
+            more |= {
+                "script": _put(inputs, "train", self.at_hand.script),
+                "framework": self.at_hand.job.params.framework,
+            }
         tasks = [self._task("train", "training", **more)]
         if self.at_hand.is_ours:
             inputs["judging.parquet"] = self._rows("judging")
             after = {"model": f"/work/0/model{self.at_hand.suffix}", "preprocessing": f"/work/0/{PREPROCESSING}"}
             tasks += [self._task("predict", "judging", **after), self._task("convert", "training", **after)]
         wanted, foreign = self.at_hand.requirements, self.at_hand.is_foreign
-        most_s = self.job.params.budget_s + GRACE_S if "script" in self.job.files else None  # ours keep their time
+        most_s = (
+            self.at_hand.job.params.budget_s + GRACE_S if "script" in self.at_hand.job.files else None
+        )  # ours keep their time
         with self.bench().do(environment, tasks, inputs, requirements=wanted, foreign=foreign, most_s=most_s) as done:
             self._keep(done[0], _name_of_model(done[0]))
             if done[0].has(PREPROCESSING):
@@ -204,7 +196,7 @@ class JobSteps:
                 f"{name!r:.120} is no name of an output", where="step train", do="use letters, digits, dots and dashes"
             )
         with done.path(name).open("rb") as file:
-            self.files.put(f"out/{name}", file)
+            self.at_hand.files.put(f"out/{name}", file)
 
     def _keep_answers(self, name: str, done: Done) -> None:
         rows, classes = self.at_hand.parts.judging.height, max(1, len(self.at_hand.table.classes))
@@ -212,7 +204,7 @@ class JobSteps:
         answers = read_answers(arrays, self.at_hand.table, rows, of=f"the {name} model")
         file = io.BytesIO()
         np.save(file, answers, allow_pickle=False)
-        self.files.put(f"answers/{name}.npy", file.getvalue())
+        self.at_hand.files.put(f"answers/{name}.npy", file.getvalue())
 
     def _keep_graph(self, done: Done) -> None:
         """Keep the graph, or why there is none; one that foreign code may have written is proven as a server would do it."""
@@ -227,7 +219,7 @@ class JobSteps:
                 self._keep(done, name)
         except (ModelRefused, Refusal) as refused:
             told = {"onnx": None, "why": refused.what}
-        self.files.put("graph.json", msgspec.json.encode(told))
+        self.at_hand.files.put("graph.json", msgspec.json.encode(told))
 
     def _predict(self, result: dict[str, Any]) -> None:
         """The new model, the given one and the champion on the rows that judge, which none of them sees with a target.
@@ -235,7 +227,7 @@ class JobSteps:
         A rival that cannot answer is left out, and that is said: then nothing is promoted.
         """
         by_script = self.results["train"].get("predicted_by") == "script"
-        if self.files.get("answers/new.npy") is None:
+        if self.at_hand.files.get("answers/new.npy") is None:
             self._answer("new", *self.at_hand.new, by_script=by_script)
         rivals = {"given": (self.at_hand.given, None), "champion": self.at_hand.champion_files or (None, None)}
         for name, (model, preprocessing) in rivals.items():
@@ -268,7 +260,7 @@ class JobSteps:
         if self.results["train"].get("predicted_by") == "script":
             result.update(onnx=None, why="the model answers through the script's own predict")
             return
-        if self.files.get("graph.json") is None:
+        if self.at_hand.files.get("graph.json") is None:
             model, preprocessing = self.at_hand.new
             inputs = {"training.parquet": self._rows("training")}
             more = {"model": _put(inputs, "model", model)}
