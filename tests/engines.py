@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
+from springtide.domain.errors import NotReady
 from springtide.sandbox.bubblewrap import Bubblewrap
 from springtide.sandbox.container import Container
 from springtide.sandbox.environments import IMAGES, Environments
@@ -19,7 +22,7 @@ from springtide.sandbox.environments import IMAGES, Environments
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bare_bubblewrap", "bare_container", "base_image", "podman_service", "sandbox_section"]
+__all__ = ["bare_bubblewrap", "bare_container", "base_image", "need_bubblewrap", "podman_service", "sandbox_section"]
 
 BASE = "localhost/springtide-test-base"
 PACKAGES = "ca-certificates,python3,python3-venv,libgomp1"
@@ -30,6 +33,14 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
+
+
+def need_bubblewrap() -> None:
+    """Skip a test where bubblewrap cannot work, with what would have to be done."""
+    try:
+        Bubblewrap.check()
+    except NotReady as missing:
+        pytest.skip(f"{missing.what}: {missing.do}")
 
 
 def bare_bubblewrap(folder: Path) -> Bubblewrap:

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests import stores
-from tests.engines import bare_bubblewrap, bare_container
-
-from springtide.domain.errors import NotReady
-from springtide.sandbox.bubblewrap import Bubblewrap
+from tests.engines import bare_bubblewrap, bare_container, need_bubblewrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +34,5 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         with bare_container(folder) as made:
             yield made
         return
-    try:
-        Bubblewrap.check()
-    except NotReady as missing:
-        pytest.skip(f"{missing.what}: {missing.do}")
+    need_bubblewrap()
     yield bare_bubblewrap(folder)

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from tests import killing
 from tests.cells import survivors
+from tests.engines import need_bubblewrap
 from tests.environments import FOLDER, find_environment
 
 from springtide.app import jobs, queue
@@ -27,8 +28,7 @@ from springtide.app.answers import Answers
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.job_steps import steps_of_job
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import ComputeFailed, Conflict, ModelRefused, NotReady
-from springtide.sandbox.bubblewrap import Bubblewrap
+from springtide.domain.errors import ComputeFailed, Conflict, ModelRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,10 +53,7 @@ def predict(data, model_path):
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
     """A home whose jobs run under bubblewrap."""
-    try:
-        Bubblewrap.check()
-    except NotReady as missing:
-        pytest.skip(f"{missing.what}: {missing.do}")
+    need_bubblewrap()
     folder = tmp_path_factory.mktemp("jobs")
     find_environment("boosting", folder)
     limits = 'time = "60s"\nmemory = "1500MB"\ndisk = "50MB"\noutput = "1MB"\n'

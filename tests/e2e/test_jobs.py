@@ -15,14 +15,13 @@ import httpx
 import psutil
 import pytest
 from tests import killing
+from tests.engines import need_bubblewrap
 from tests.environments import FOLDER, find_environment
 from tests.regions_world import serving
 
 from springtide.app.home import open_home, read_settings
 from springtide.cli.main import main
 from springtide.client import Client, Refused
-from springtide.domain.errors import NotReady
-from springtide.sandbox.bubblewrap import Bubblewrap
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,10 +58,7 @@ class Service:
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Jobs run under bubblewrap with LightGBM."""
-    try:
-        Bubblewrap.check()
-    except NotReady as missing:
-        pytest.skip(f"{missing.what}: {missing.do}")
+    need_bubblewrap()
     folder = tmp_path_factory.mktemp("service")
     find_environment("boosting", folder)
     config = folder / "springtide.toml"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.engines import need_bubblewrap
 
 from springtide.cli.main import main
-from springtide.domain.errors import NotReady
-from springtide.sandbox.bubblewrap import Bubblewrap
 from springtide.sandbox.environments import Environments
 
 if TYPE_CHECKING:
@@ -23,10 +22,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_what_is_there_is_named_and_not_built_again(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    try:
-        Bubblewrap.check()
-    except NotReady as missing:
-        pytest.skip(f"{missing.what}: {missing.do}")
+    need_bubblewrap()
     (name,) = Environments(config.parent / "kept").names("boosting", None)
     (config.parent / "kept" / name).mkdir(parents=True)
     main(["--config", str(config), "images", "build", "boosting"])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.cells import ROOMY, attempt, survivors
+from tests.engines import need_bubblewrap
 
 from springtide.domain.errors import ComputeFailed, NotReady, SettingsError, StoreFailed
 from springtide.sandbox.bubblewrap import Bubblewrap
@@ -26,10 +27,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Bubblewrap:
     """A real environment of one package, made as all are."""
-    try:
-        Bubblewrap.check()
-    except NotReady as missing:
-        pytest.skip(f"{missing.what}: {missing.do}")
+    need_bubblewrap()
     images = tmp_path_factory.mktemp("images")
     (images / "small").mkdir()
     (images / "small" / "requirements.txt").write_text("six==1.17.0\n")

@@ -9,9 +9,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.engines import need_bubblewrap
 
 from springtide.domain.errors import NotInstalled, NotReady
-from springtide.sandbox.bubblewrap import Bubblewrap
 from springtide.sandbox.finding import Kind, find_engine
 
 if TYPE_CHECKING:
@@ -78,10 +78,7 @@ def test_an_engine_that_does_not_answer_is_named_with_what_to_do(tmp_path: Path)
 
 
 def test_bubblewrap_is_taken_where_no_engine_answers(tmp_path: Path) -> None:
-    try:
-        Bubblewrap.check()
-    except NotReady as missing:
-        pytest.skip(f"{missing.what}: {missing.do}")
+    need_bubblewrap()
     assert find("auto", tmp_path, f"unix://{tmp_path}/none.sock").name == "bubblewrap"
 
 
