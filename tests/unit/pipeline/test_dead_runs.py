@@ -54,7 +54,9 @@ def test_a_run_of_a_dead_process_is_closed_with_the_step_it_had_come_to(registry
 
 
 @pytest.mark.parametrize(
-    "process", [f"{socket.gethostname()}:{os.getppid()}", f"{socket.gethostname()}:1", "elsewhere:1", None]
+    "process",
+    [f"{socket.gethostname()}:{os.getppid()}", f"{socket.gethostname()}:1", "elsewhere:1", None],
+    ids=["the parent of the tests", "the first process", "elsewhere", "unknown"],
 )
 def test_a_run_that_lives_or_of_which_nothing_is_known_is_left_alone(registry: Registry, process: str | None) -> None:
     registry.save_run(running("alive", process))
