@@ -17,7 +17,8 @@ from pathlib import Path
 import polars as pl
 from tests import killing
 from tests.engines import sandbox_section
-from tests.regions_sending import Server, free_port
+from tests.ports import free_port
+from tests.regions_sending import Server
 from tests.regions_world import counts
 
 from springtide.app.home import open_home, read_settings

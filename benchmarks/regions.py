@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from tests.regions_sending import Server, check, free_port, send_all
+from tests.ports import free_port
+from tests.regions_sending import Server, check, send_all
 from tests.regions_world import NOW, Batch, counts, invented, make_config, make_home, table_as_sent, weekly
 
 from springtide.app import intake

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 
 from tests import stream_world as world
 from tests.brokers import BROKERS, broker
-from tests.regions_sending import check, free_port
+from tests.ports import free_port
+from tests.regions_sending import check
 from tests.regions_world import counts, invented, make_config, make_home, table_as_sent, weekly
 
 from springtide.domain.errors import NotFound

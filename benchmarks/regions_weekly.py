@@ -17,7 +17,8 @@ from pathlib import Path
 import polars as pl
 from tests import killing
 from tests.engines import sandbox_section
-from tests.regions_sending import Server, free_port, send_all
+from tests.ports import free_port
+from tests.regions_sending import Server, send_all
 from tests.regions_world import Batch, counts, make_config, make_home, table_as_sent, weekly
 
 from springtide.client import Client

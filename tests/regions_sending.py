@@ -11,7 +11,6 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from socket import socket
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -29,13 +28,6 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
 
 CSV = {"content-type": "text/csv"}
-
-
-def free_port() -> int:
-    """A port that a server can have again after it was killed."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.regions_sending import Server, check, free_port, send_all
+from tests.ports import free_port
+from tests.regions_sending import Server, check, send_all
 from tests.regions_world import NOW, invented, make_config, make_home, table_as_sent, weekly
 
 from springtide.app.regions import accept, region_facts, rejected_rows

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests import stream_world as world
-from tests.brokers import BROKERS, broker, free_port
+from tests.brokers import BROKERS, broker
+from tests.ports import free_port
 from tests.unit.cli.world import COMMAND, csv, environment, refused, springtide
 
 from springtide.app.notifying import announce

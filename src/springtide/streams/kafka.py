@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from confluent_kafka import Producer
 from faststream import AckPolicy
 from faststream.confluent import KafkaBroker, Topic
 
@@ -22,6 +23,7 @@ __all__ = ["Kafka", "servers_and_options"]
 LOG = logging.getLogger("springtide.streams.client.kafka")
 LONGEST_WORK_MS = 24 * 3600 * 1000  # on one delivery; a dead consumer is noticed by its silence, long before
 GIVEN_UP_MS = 9_000  # after which one that only sends gives a message up
+ANSWER_S = 5.0  # within which one of the servers says what topics there are
 GATHER_S = 0.1  # how long a delivery that is not full waits for more messages
 
 
@@ -43,7 +45,15 @@ class Kafka:
         self._takes[topic] = take
 
     async def start(self) -> None:
-        """Connect, and begin to read where something is read."""
+        """Connect, and begin to read where something is read.
+
+        Raises
+        ------
+        confluent_kafka.KafkaException
+            If no server answers: the client itself would try for ever and say nothing.
+        """
+        asking = Producer({"bootstrap.servers": self._servers} | self._options, logger=LOG)
+        await asyncio.to_thread(asking.list_topics, timeout=ANSWER_S)
         self._broker = self._made()
         await self._broker.start()
 

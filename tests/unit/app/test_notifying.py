@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import event, text
+from tests.ports import free_port
 from tests.receiver import PRIVATE_WORDS, receiving
 from tests.serving_world import verdict
 
@@ -86,12 +86,6 @@ def ids(bodies: list[bytes]) -> list[str]:
     return [json.loads(body)["id"] for body in bodies]
 
 
-def refused_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def test_a_notice_goes_once_to_every_place_that_wants_its_event(tmp_path: Path, clock: Clock) -> None:
     with receiving() as chat, receiving() as first, receiving() as second:
         section = f'[notify]\nurls = ["json://127.0.0.1:{chat.port}/{TOKEN}"]\nevents = ["promoted"]\n'
@@ -127,7 +121,7 @@ def test_a_place_that_answers_500_is_asked_again_after_waits_that_double(tmp_pat
 
 
 def test_what_could_not_be_sent_to_a_stopped_receiver_arrives_when_it_is_back(tmp_path: Path, clock: Clock) -> None:
-    port = refused_port()
+    port = free_port()
     home = home_with(tmp_path, hook(f"http://127.0.0.1:{port}"))
     for number in (1, 2, 3):
         announce(home, notice(number), now=clock)
@@ -154,7 +148,7 @@ def test_notices_arrive_in_the_order_in_which_they_happened(tmp_path: Path, cloc
 def test_a_place_that_is_down_holds_up_no_other(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifying, "AT_ONCE", 2)
     with receiving() as receiver:
-        home = home_with(tmp_path, hook(f"http://127.0.0.1:{refused_port()}") + hook(receiver.url))
+        home = home_with(tmp_path, hook(f"http://127.0.0.1:{free_port()}") + hook(receiver.url))
         for number in range(5):
             announce(home, notice(number), now=clock)
             clock.wait(seconds=0.001)
@@ -287,7 +281,7 @@ def test_no_secret_is_in_any_file_log_or_answer(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     with receiving(500) as receiver:
-        dead = refused_port()
+        dead = free_port()
         section = f'[notify]\nurls = ["json://u:{SECRET}@127.0.0.1:{receiver.port}/{TOKEN}", "nosuch://{TOKEN}"]\n'
         section += hook(receiver.url) + hook(f"http://127.0.0.1:{dead}") + hook("http://127.0.0.1:9", private=False)
         home = home_with(tmp_path, section)

@@ -18,6 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.ports import free_port
 from tests.receiver import PRIVATE_WORDS, receiving
 
 from springtide.domain.notice import Notice
@@ -226,10 +227,7 @@ def test_an_address_that_does_not_answer_is_followed_by_the_next_one() -> None:
 
 
 def test_a_refused_connection_and_an_unknown_name_are_said_without_the_url() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    refused = post(f"http://127.0.0.1:{port}/token")
+    refused = post(f"http://127.0.0.1:{free_port()}/token")
     assert (refused.delivered, refused.silent, refused.words) == (False, True, "no connection: Connection refused")
     assert post(f"http://{'a' * 70}.example/token").words == "its name is not known"
     assert post("http://hooks.invalid/token").words == "its name is not known"
