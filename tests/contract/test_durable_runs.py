@@ -12,6 +12,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,7 +99,7 @@ def test_what_a_run_tells_is_followed_to_its_end_by_the_queue_and_by_the_server(
     assert list(queue.follow(home, run.id)) == told
     assert list(queue.follow(home, run.id, after=told[0].number)) == told[1:]
     assert queue.news(home, run.id, after=told[-1].number) is None
-    with TestClient(create_server(Answers(home))) as client:
+    with TestClient(create_server(partial(Answers, home))) as client:
         stream = client.get(f"/v1/runs/{run.id}/events").text
         rest = client.get(f"/v1/runs/{run.id}/events", headers={"Last-Event-ID": str(told[1].number)}).text
     assert re.findall(r"^id: (\d+)", stream, re.MULTILINE) == [str(event.number) for event in told]

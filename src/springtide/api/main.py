@@ -14,8 +14,8 @@ os.environ.setdefault("POLARS_MAX_THREADS", "1")
 os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
 from springtide.api.server import serve
-from springtide.app.answers import Answers
-from springtide.app.home import open_home, read_settings
+from springtide.app.answers import LiveAnswers
+from springtide.app.home import LiveHome
 from springtide.app.memory import keep_memory_together
 from springtide.domain.errors import SpringtideError
 
@@ -30,8 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     keep_memory_together()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        settings = read_settings(config)
-        serve(Answers(open_home(settings)), settings, announce=_say)
+        serve(LiveAnswers(LiveHome(config)), announce=_say)
     except SpringtideError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2

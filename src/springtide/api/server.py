@@ -20,14 +20,13 @@ from springtide.api.metrics import Metrics
 from springtide.api.page import Page
 from springtide.api.problems import HANDLERS
 from springtide.api.routes import ROUTES
-from springtide.app.answers import watch
 from springtide.domain.errors import SettingsError
+from springtide.serving.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from springtide.app.answers import Answers
-    from springtide.settings.words import Settings
+    from springtide.app.answers import Answers, LiveAnswers
 
 __all__ = ["create_server", "serve"]
 
@@ -36,14 +35,14 @@ BACKLOG = 1024
 BODY_BYTES = 8_000_000  # the largest body, but of those routes that settings say more of
 
 
-def create_server(answers: Answers) -> Litestar:
-    """The application; whoever runs it keeps the models fresh (see `serve`)."""
+def create_server(answers: Callable[[], Answers]) -> Litestar:
+    """The application; each request is answered by what `answers` gives, which whoever runs it keeps fresh (see `serve`)."""
     counts = Metrics()
-    jobs = Router("/", route_handlers=JOB_ROUTES, request_max_body_size=answers.home.settings.jobs.max_body)
+    jobs = Router("/", route_handlers=JOB_ROUTES, request_max_body_size=answers().home.settings.jobs.max_body)
     return Litestar(
         route_handlers=[*ROUTES, jobs],
         dependencies={
-            "answers": Provide(lambda: answers, sync_to_thread=False),
+            "answers": Provide(answers, sync_to_thread=False),
             "counts": Provide(lambda: counts, sync_to_thread=False),
         },
         exception_handlers=HANDLERS,
@@ -56,7 +55,7 @@ def create_server(answers: Answers) -> Litestar:
     )
 
 
-def serve(answers: Answers, settings: Settings, *, announce: Callable[[str], None]) -> None:
+def serve(answers: LiveAnswers, *, announce: Callable[[str], None]) -> None:
     """Serve until SIGTERM or SIGINT; requests in flight are finished first.
 
     `announce` is given the server's URL once it can be asked; with port 0 the system has chosen a free one.
@@ -67,15 +66,17 @@ def serve(answers: Answers, settings: Settings, *, announce: Callable[[str], Non
         If the address cannot be used.
     """
     config = uvicorn.Config(
-        create_server(answers),
+        create_server(lambda: answers.now),
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
     server = uvicorn.Server(config)
-    listening = _listen(settings.serve.host, settings.serve.port)
-    with listening, _stopped_by_signals(server), watch(answers, poll_s=settings.serve.poll_s, stop=threading.Event()):
+    settings = answers.now.home.settings.serve
+    listening = _listen(settings.host, settings.port)
+    keeping_fresh = watching(answers.look, poll_s=settings.poll_s, stop=threading.Event())
+    with listening, _stopped_by_signals(server), keeping_fresh:
         announce(_url(listening))
         server.run(sockets=[listening])
 

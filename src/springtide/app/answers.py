@@ -16,43 +16,57 @@ from springtide.domain.rows import KEY, SERIES, TIME
 from springtide.domain.units import format_span
 from springtide.serving.graphs import Graphs
 from springtide.serving.shelf import Shelf
-from springtide.serving.watch import watching
 from springtide.settings.words import RowsSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from contextlib import AbstractContextManager
-    from threading import Event
 
     import numpy as np
     from numpy.typing import NDArray
 
-    from springtide.app.home import Home
+    from springtide.app.home import Home, LiveHome
     from springtide.domain.model import JournalEntry, Version
     from springtide.domain.run import Run
     from springtide.serving.graphs import Graph
     from springtide.serving.live import Answer, Answering, Model
     from springtide.serving.shelf import Place
 
-__all__ = ["Answers", "watch"]
+__all__ = ["Answers", "LiveAnswers"]
 
 STALE_STEPS = 3  # newest rows older than this many steps are worth a warning
 
 
-def watch(answers: Answers, *, poll_s: float, stop: Event) -> AbstractContextManager[None]:
-    """Look for new champions and new rows, first now and then every `poll_s` seconds, until the block is left."""
-    return watching(answers.shelf.look, poll_s=poll_s, stop=stop)
+class LiveAnswers:
+    """The answers of a springtide.toml as it stands: once it was changed others are made ready, and then given instead."""
+
+    def __init__(self, live: LiveHome) -> None:
+        self._live = live
+        self.now = Answers(live.look())  # a request takes one reference, and keeps it to its end
+
+    def look(self) -> None:
+        """Look for a changed springtide.toml, for new champions and new rows."""
+        home, answers = self._live.look(), self.now
+        if home is not answers.home:
+            answers = Answers(home, before=answers)
+        answers.shelf.look()
+        self.now = answers
 
 
 class Answers:
     """Everything the server can be asked; `shelf` must be looked after by the caller (see `watching`)."""
 
-    def __init__(self, home: Home, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(self, home: Home, *, clock: Callable[[], datetime] = utc_now, before: Answers | None = None) -> None:
         self.home, self.clock = home, clock
-        self.shelf = Shelf(
-            home.settings.models, registry=home.registry, lake=home.lake, codecs=home.codecs, clock=clock
+        kept = before if before is not None and before.home.registry is home.registry else None
+        self.shelf: Shelf = Shelf(
+            home.settings.models,
+            registry=home.registry,
+            lake=home.lake,
+            codecs=home.codecs,
+            clock=clock,
+            known={} if kept is None else kept.shelf.places,
         )
-        self.graphs = Graphs(home.registry)
+        self.graphs: Graphs = Graphs(home.registry) if kept is None else kept.graphs
 
     # what there is
 

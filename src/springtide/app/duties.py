@@ -9,22 +9,20 @@ import time
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from springtide.app.home import open_home, read_settings
 from springtide.app.ingestion import Brought, ingest
 from springtide.app.jobs import forget_lost_files, forget_old_jobs
 from springtide.app.notifying import Silence, announce, deliver, forget_old_notices
 from springtide.app.queue import executor_command, submit
 from springtide.app.scheduler import Scheduler
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import NotReady, SpringtideError, StoreFailed
+from springtide.domain.errors import NotReady, StoreFailed
 from springtide.domain.notice import Notice
 from springtide.pipeline.durable.child import Child
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
-    from springtide.app.home import Home
+    from springtide.app.home import Home, LiveHome
     from springtide.domain.notice import Event
     from springtide.domain.trigger import Finding
 
@@ -42,18 +40,19 @@ class SchedulerDuties:
     A file that was changed is read again; one that cannot be read leaves things as they were, and that is logged.
     """
 
-    def __init__(self, config: Path) -> None:
-        self._config = config
+    def __init__(self, live: LiveHome) -> None:
+        self._live = live
         self._closed = threading.Event()
-        self._looked: dict[str, float] = {}
         self._tidied = -math.inf
-        self._open()
+        self._home = live.look()
+        self._scheduler = self._scheduler_of(self._home)
         threading.Thread(target=self._deliver, daemon=True).start()
 
     def tick(self) -> None:
         """Do what is due."""
-        if self._changed() != self._read:
-            self._open_again()
+        if (home := self._live.look()) is not self._home:
+            before, self._home, self._scheduler = self._scheduler, home, self._scheduler_of(home)
+            before.close()
         if time.monotonic() - self._tidied > TIDY_S:
             self._tidied = time.monotonic()
             forget_old_jobs(self._home, before=utc_now() - self._home.settings.jobs.keep)
@@ -70,27 +69,8 @@ class SchedulerDuties:
         self._closed.set()
         self._scheduler.close()
 
-    def _changed(self) -> float:
-        try:
-            return self._config.stat().st_mtime
-        except OSError:
-            return self._read  # being replaced: looked at again in a second
-
-    def _open(self) -> None:
-        self._read = self._config.stat().st_mtime
-        self._home: Home = open_home(read_settings(self._config))
-        self._scheduler = Scheduler(self._home, self._submit, self._ingest, utc_now, self._tell, self._look_for_drift)
-
-    def _open_again(self) -> None:
-        before = self._scheduler
-        try:
-            self._open()
-        except SpringtideError as error:
-            self._read = self._changed()
-            LOG.warning("springtide.toml was changed and cannot be used; the one before stays: %s", error)
-        else:
-            before.close()
-            LOG.info("springtide.toml was changed and read again")
+    def _scheduler_of(self, home: Home) -> Scheduler:
+        return Scheduler(home, self._submit, self._ingest, utc_now, self._tell, self._look_for_drift)
 
     def _submit(self, model: str, reasons: tuple[str, ...]) -> object:
         return submit(self._home, model, reasons=reasons)
@@ -100,14 +80,9 @@ class SchedulerDuties:
 
     def _look_for_drift(self, model: str) -> Sequence[str]:
         """Why a model needs a run; looked at in a process of its own, because that takes the training libraries."""
-        drift = self._home.settings.models[model].retrain.drift
-        now = time.monotonic()
-        if drift is None or now - self._looked.get(model, -math.inf) < drift.every.total_seconds():
-            return ()
         if self._home.registry.champion(model) is None:
             return ()
-        self._looked[model] = now
-        child = Child(executor_command(self._config))
+        child = Child(executor_command(self._live.config))
         try:
             answer = child.ask(ask="drift", model=model)
         finally:

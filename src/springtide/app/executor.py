@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.home import check_one_store, open_home, read_settings
+from springtide.app.home import LiveHome, check_one_store
 from springtide.app.job_steps import steps_of_job, telling_of
 from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
@@ -49,9 +49,8 @@ class Executor:
     def __init__(self, config: Path, *, tasks: Mapping[str, Task[Any, Any, Any]] = TASKS) -> None:
         self._config, self._tasks = config, tasks
         self._run = ""
-        self._read = 0  # when springtide.toml was written that the home is opened by; 0: none is
+        self._live: LiveHome | None = None
         self._left = ExitStack()
-        self._home: Home
         self._steps: Steps | JobSteps
         self._recorder: Recorder
         self._telling: Telling
@@ -62,8 +61,7 @@ class Executor:
             if question["ask"] == "ready":
                 return {}
             if question["ask"] == "drift":
-                home = open_home(read_settings(self._config))
-                report = find_drift(home, question["model"], tasks=self._tasks)
+                report = find_drift(self._home(), question["model"], tasks=self._tasks)
                 return {"reasons": list(report.reasons), "skill_lost": report.loss is not None and report.loss.drifted}
             if question["run"] != self._run:
                 self._open(question["run"])
@@ -82,41 +80,35 @@ class Executor:
     def _open(self, run: str) -> None:
         """Get ready for a run, wherever it stands."""
         self._close()
-        self._open_home()
-        found = self._home.registry.run(run)
+        home = self._home()
+        found = home.registry.run(run)
         folder = self._left.enter_context(owned_folder())
-        self._telling = self._left.enter_context(telling_of(self._home, run))
+        self._telling = self._left.enter_context(telling_of(home, run))
         self._left.enter_context(_listening(self._telling))
         results = {step.name: step.result for step in finished_steps(found)}
         if found.kind == "job":
-            self._steps = steps_of_job(self._home, found, folder, results, self._telling)
+            self._steps = steps_of_job(home, found, folder, results, self._telling)
         else:
-            order, collect, files = ordered(self._home, found)
+            order, collect, files = ordered(home, found)
             task = self._tasks[order.settings.task]
-            self._steps = Steps(
-                order, task, self._home.lake.table, self._home.registry, folder, collect, files, results
-            )
-        self._recorder = Recorder(found, self._home.registry, Silent())
+            self._steps = Steps(order, task, home.lake.table, home.registry, folder, collect, files, results)
+        self._recorder = Recorder(found, home.registry, Silent())
         self._run = run
 
-    def _open_home(self) -> None:
-        """Open what springtide.toml names, unless it is open and the file has not been touched since.
+    def _home(self) -> Home:
+        """What springtide.toml names as it stands.
 
         Raises
         ------
         NotReady
-            If the file cannot be used: it may be half written, and is read again.
+            If the file cannot be used, and has never been: it may be half written, and is read again.
         """
-        written = self._config.stat().st_mtime_ns
-        if written != self._read:
-            try:
-                home = open_home(read_settings(self._config))
-                check_one_store(home)
-            except SettingsError as error:
-                raise NotReady(f"the settings cannot be used: {error.what}", where=error.where, do=error.do) from error
-            if self._read:
-                self._home.registry.engine.dispose()
-            self._home, self._read = home, written
+        try:
+            if self._live is None:
+                self._live = LiveHome(self._config, check=check_one_store)
+        except SettingsError as error:
+            raise NotReady(f"the settings cannot be used: {error.what}", where=error.where, do=error.do) from error
+        return self._live.look()
 
     def _step(self, name: str) -> None:
         """Do a step, unless an earlier process has done it and was killed before it could say so."""

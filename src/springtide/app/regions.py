@@ -109,8 +109,7 @@ def taking(home: Home, table: str, region: str | None = None) -> RowsSource:
         raise NotFound(
             f"no rows are taken for table {table!r}",
             where="springtide.toml",
-            do='add a source of kind = "rows" for it (a running server reads it when it is started again); '
-            f"{did_you_mean(table, known)}",
+            do=f'add a source of kind = "rows" for it; {did_you_mean(table, known)}',
         )
     if region is not None:
         check_region(region)
@@ -118,8 +117,7 @@ def taking(home: Home, table: str, region: str | None = None) -> RowsSource:
             raise NotFound(
                 f"no rows are taken from region {region!r}",
                 where=f"table {table}",
-                do=f"add it to the source's regions (a running server reads them when it is started again); "
-                f"{did_you_mean(region, source.regions)}"[:500],
+                do=f"add it to the source's regions; {did_you_mean(region, source.regions)}"[:500],
             )
     return source
 

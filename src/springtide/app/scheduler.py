@@ -74,7 +74,7 @@ class Scheduler:
         Told of every finding, at least once; its id stays the same.
     look_for_drift : callable, optional
         Gives the reasons for which a model needs a run, if there are any; called in a thread of a pool, for models with
-        ``drift = true`` and a champion or not, at most every ten minutes.
+        a section of drift and a champion or not, at most as often as that says.
     asking, looking : Executor, optional
         Where sources are asked, and where tables and drift are looked at; threads of its own when not given.
     """
@@ -225,7 +225,7 @@ def _triggers_of(
         RequestTriggers(models, registry=home.registry),
     ]
     if look_for_drift is not None:
-        drifting = [model for model, one in retrain.items() if one.drift]
+        drifting = {model: one.drift.every for model, one in retrain.items() if one.drift is not None}
         kinds.append(DriftTriggers(drifting, look=look_for_drift, pool=looking))
     return tuple(kinds)
 

@@ -11,12 +11,11 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.home import open_home, read_settings
+from springtide.app.home import LiveHome
 from springtide.app.streams.events import publish_events
 from springtide.app.streams.handlers import Handlers, handlers
 from springtide.app.streams.sending import broker_of, payloads_of, topic
@@ -196,69 +195,38 @@ def run(config: Path, handlers_of: Callable[[Home], Handlers]) -> int:
     logging.getLogger("springtide").setLevel(logging.INFO)
     logging.getLogger("springtide.streams.client").setLevel(logging.WARNING)
     try:
-        opened: _Opened | None = _open(config)
-        while opened is not None:
-            home = opened.home
-            opened = asyncio.run(_run(config, opened, handlers_of(home)))
-            home.intake.close()
-            home.registry.engine.dispose()
+        live, going_on = LiveHome(config, check=broker_of), True
+        while going_on:
+            home = live.look()
+            going_on = asyncio.run(_run(live, home, handlers_of(home)))
+            if not going_on or live.look().registry is not home.registry:
+                home.close()
     except SpringtideError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 2
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    """The home of a springtide.toml as it stood at a time."""
-
-    home: Home
-    changed: float  # of the file
-
-
-def _open(config: Path) -> _Opened:
-    changed = config.stat().st_mtime if config.exists() else 0.0
-    home = open_home(read_settings(config))
-    broker_of(home)  # what is wrong with the settings is said before anything else
-    return _Opened(home, changed)
-
-
-async def _run(config: Path, opened: _Opened, handlers: Handlers) -> _Opened | None:
-    """Consume until told to stop, or until there are other settings: these."""
-    home, consuming, told = opened.home, Consuming(opened.home, handlers), asyncio.Event()
+async def _run(live: LiveHome, home: Home, handlers: Handlers) -> bool:
+    """Consume until told to stop (False), or until there are other settings (True)."""
+    consuming, told = Consuming(home, handlers), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     sys.stdout.write(f"Springtide reads {topic(home, 'rows')} and {topic(home, 'jobs')}\n")
     sys.stdout.flush()
-    telling, watching = asyncio.create_task(told.wait()), asyncio.create_task(_watch(config, opened.changed))
+    telling, watching = asyncio.create_task(told.wait()), asyncio.create_task(_watch(live, home))
     for one in (telling, watching):
         one.add_done_callback(lambda _: consuming.stop())
     await consuming.run()
-    telling.cancel()
-    if told.is_set() or not watching.done():
-        watching.cancel()
-        return None
-    return watching.result()
+    for one in (telling, watching):
+        one.cancel()
+    return watching.done() and not told.is_set()
 
 
-async def _watch(config: Path, changed: float) -> _Opened:
-    """Wait until the file has changed and can be used; one that cannot is spoken of once, and changes nothing."""
-    while True:
+async def _watch(live: LiveHome, home: Home) -> None:
+    """Wait until there is another home."""
+    while await asyncio.to_thread(live.look) is home:
         await asyncio.sleep(LOOK_S)
-        try:
-            now = config.stat().st_mtime
-        except OSError:
-            continue  # being replaced: looked at again in a second
-        if now == changed:
-            continue
-        changed = now
-        try:
-            opened = await asyncio.to_thread(_open, config)
-        except SpringtideError as error:
-            LOG.warning("springtide.toml was changed and cannot be used; the one before stays: %s", error)
-        else:
-            LOG.info("springtide.toml was changed and read again")
-            return opened
 
 
 def main(arguments: list[str] | None = None) -> int:

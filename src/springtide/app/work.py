@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from springtide.app.cells import sweep
 from springtide.app.code import code_version
 from springtide.app.duties import SchedulerDuties
-from springtide.app.home import check_one_store, open_home, read_settings
+from springtide.app.home import LiveHome, check_one_store
 from springtide.app.memory import keep_memory_together
 from springtide.app.notifying import announce, of_run
 from springtide.app.queue import executor_command
@@ -33,19 +33,19 @@ A_DAY_S, FREE_MEMORY = 86_400, 16_000_000_000
 GRACE_S = 10.0  # for a run to come to its end when the worker is told to stop
 
 
-def worker_for(config: Path, home: Home) -> RunWorker:
+def worker_for(live: LiveHome) -> RunWorker:
     """The worker of a home, not yet started."""
 
     def limits(run: Run) -> Limits:
         if run.kind == "job":
             return Limits(A_DAY_S, FREE_MEMORY)  # the sandbox has limits of its own
-        try:
-            asked = read_settings(config).models[run.model].limits
-        except (KeyError, SpringtideError):
+        model = live.look().settings.models.get(run.model)
+        if model is None:
             return Limits(3600, FREE_MEMORY)  # the run itself will say what is wrong
-        return Limits(asked.time.total_seconds(), asked.memory)
+        return Limits(model.limits.time.total_seconds(), model.limits.memory)
 
     def ended(run: Run) -> None:
+        home = live.look()
         if run.state != "cancelled":
             _tell(run, home)
         try:
@@ -53,16 +53,17 @@ def worker_for(config: Path, home: Home) -> RunWorker:
         except StoreFailed as error:
             LOG.warning("files of run %s stay in the store, and are of no use: %s", run.id, error)
 
+    home = live.look()
     return RunWorker(
         home.registry,
         home.settings.home.database,
         host=socket.gethostname(),
         code=code_version(),
-        command=executor_command(config),
+        command=executor_command(live.config),
         limits=limits,
         ended=ended,
-        duties=lambda: SchedulerDuties(config),
-        sweep=lambda: sweep(home.settings.sandbox),
+        duties=lambda: SchedulerDuties(live),
+        sweep=lambda: sweep(live.look().settings.sandbox),
     )
 
 
@@ -90,9 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: told.set())
     try:
-        home = open_home(read_settings(asked.config))
-        check_one_store(home)
-        worker = worker_for(asked.config, home)
+        worker = worker_for(LiveHome(asked.config, check=check_one_store))
         me = worker.start()
     except SpringtideError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")

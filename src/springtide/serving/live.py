@@ -208,6 +208,12 @@ class Live:
         self.now = now  # one assignment: atomic for readers
         self.swaps += 1
 
+    def keep_to(self, limits: Expires) -> None:
+        """Answer within other limits."""
+        self.limits = limits
+        if self.now is not None:
+            self.now = _answering(self.now.model, self.now.rows, limits)
+
     def refresh(self, rows: Rows) -> None:
         """Forecast anew from newer rows."""
         if self.now is not None:

@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
@@ -59,6 +60,12 @@ class Place:
         self.rows_problem: str | None = None
         self.refusals = 0
 
+    def go_by(self, settings: ModelSettings) -> None:
+        """Go by these settings from now on; what answers goes on."""
+        if settings != self.settings:
+            self.settings = settings
+            self.live.keep_to(settings.expires)
+
     def state(self, at: datetime) -> ModelState:
         """Whether the model answers, is too old to, was refused with none before it, or has no champion yet."""
         if (now := self.live.now) is not None:
@@ -91,6 +98,17 @@ class Shelf:
     A champion that is damaged or does not reproduce its own answers never serves: the version before it goes on, and
     the refused one is not tried again until the champion changes. While the database or the store does not answer,
     everything goes on as it is.
+
+    Parameters
+    ----------
+    models
+        The settings of each.
+    registry, lake, codecs
+        Where versions and rows are, and how each task's inputs and outputs are written.
+    clock
+        Tells the time.
+    known
+        The places of a shelf that is looked after no more: what answers there goes on, by the settings of now.
     """
 
     def __init__(
@@ -101,8 +119,11 @@ class Shelf:
         lake: Lake,
         codecs: Mapping[str, Codec],
         clock: Callable[[], datetime],
+        known: Mapping[str, Place] = MappingProxyType({}),
     ) -> None:
-        self.places = {name: Place(name, settings) for name, settings in models.items()}
+        self.places = {name: known.get(name) or Place(name, settings) for name, settings in models.items()}
+        for name, place in self.places.items():
+            place.go_by(models[name])
         self._registry, self._lake, self._codecs, self._clock = registry, lake, codecs, clock
         self._tables: dict[str, Table] = {}
         self._said: dict[str, str] = {}  # what was last logged about what: a lasting failure is said once

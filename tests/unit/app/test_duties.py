@@ -12,7 +12,7 @@ from tests.unit.app.scheduler_world import World
 
 from springtide.app import duties
 from springtide.app.duties import SchedulerDuties
-from springtide.app.home import open_home, read_settings
+from springtide.app.home import LiveHome, open_home, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ def look_again(folder: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, 
     (folder / "springtide.toml").write_text(SETTINGS)
     world = World(folder, open_home(read_settings(folder / "springtide.toml", environ={})))
     world.publish("btc", datetime(2024, 1, 1, tzinfo=UTC))
-    mine = SchedulerDuties(folder / "springtide.toml")
+    mine = SchedulerDuties(LiveHome(folder / "springtide.toml"))
     try:
         until = time.monotonic() + 20
         while not world.home.registry.notices(10) and time.monotonic() < until:
@@ -70,7 +70,7 @@ def test_a_drift_starts_a_run_with_its_reasons(tmp_path: Path, monkeypatch: pyte
     look_again(tmp_path, monkeypatch, LOOK)
     home = open_home(read_settings(tmp_path / "springtide.toml", environ={}))
     until = time.monotonic() + 5
-    mine = SchedulerDuties(tmp_path / "springtide.toml")
+    mine = SchedulerDuties(LiveHome(tmp_path / "springtide.toml"))
     while home.registry.active_run("btc") is None and time.monotonic() < until:
         mine.tick()
         time.sleep(0.1)

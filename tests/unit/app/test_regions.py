@@ -423,7 +423,7 @@ def test_a_region_has_reported_when_all_its_rows_of_a_period_are_there(home: Hom
 
 def test_a_table_or_region_that_is_not_known_is_refused_with_what_a_running_server_needs(home: Home) -> None:
     for table, region in (("covid", "region 99"), ("covit", "region 00")):
-        with pytest.raises(NotFound, match="when it is started again"):
+        with pytest.raises(NotFound, match="add it to the source's regions"):
             taking(home, table, region)
 
 

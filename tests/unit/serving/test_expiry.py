@@ -291,7 +291,7 @@ def test_a_model_whose_rows_were_never_read_expires_by_its_own_age_alone(tmp_pat
 def test_a_server_whose_models_have_all_expired_is_ready_and_says_so_over_http(tmp_path: Path, clock: Clock) -> None:
     answers, _ = serving(tmp_path, clock, 'data = "6h"')
     clock.now = NOW + 6 * HOUR
-    with TestClient(create_server(answers)) as client:
+    with TestClient(create_server(lambda: answers)) as client:
         ready, forecast = client.get("/readyz"), client.get("/v1/models/btc/forecast")
         metrics = client.get("/metrics").text
     assert (ready.status_code, ready.json()["expired"], ready.json()["serving"]) == (200, ["btc"], [])

@@ -29,7 +29,10 @@ def test_an_unexpected_failure_is_logged_under_a_number_and_not_shown(
     world.promote(world.publish(0.0))
     answers = Answers(world.home, clock=broken_clock)
     answers.shelf.look()
-    with TestClient(create_server(answers), raise_server_exceptions=False) as client, caplog.at_level(logging.ERROR):
+    with (
+        TestClient(create_server(lambda: answers), raise_server_exceptions=False) as client,
+        caplog.at_level(logging.ERROR),
+    ):
         response = client.get("/v1/models/btc/forecast")
         assert client.get("/healthz").status_code == 200
     assert response.status_code == 500
