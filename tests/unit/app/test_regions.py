@@ -421,9 +421,9 @@ def test_a_region_has_reported_when_all_its_rows_of_a_period_are_there(home: Hom
     assert (known["complete"], known["waiting_for"]) == (datetime(2020, 3, 2, tzinfo=UTC), [])
 
 
-def test_a_table_or_region_that_is_not_known_is_refused_with_what_a_running_server_needs(home: Home) -> None:
+def test_a_table_or_region_that_is_not_known_is_refused_with_what_to_add(home: Home) -> None:
     for table, region in (("covid", "region 99"), ("covit", "region 00")):
-        with pytest.raises(NotFound, match="add it to the source's regions"):
+        with pytest.raises(NotFound, match="do: add "):
             taking(home, table, region)
 
 
