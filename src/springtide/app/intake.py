@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from springtide.domain.errors import Conflict, NotReady, SpringtideError, StoreFailed
@@ -88,6 +89,14 @@ class Waiting:
 
     arrival: Arrival
     senders: list[tuple[Future[Receipt], datetime]] = field(default_factory=list)
+    after: Future[Receipt] | None = None  # of a batch that must not come to be stored later than this one
+
+    def held_up(self) -> BaseException | None:
+        """Why the batch before it will come again; None where it will not, or waits still."""
+        if self.after is None or not self.after.done() or self.after.cancelled():
+            return None
+        error = self.after.exception()
+        return error if isinstance(error, PASSING) else None
 
     def tell(self, outcome: Receipt | BaseException) -> None:
         """Tell all senders what came of it; to all but the first it is a repetition."""
@@ -136,8 +145,10 @@ class Intake:
                 raise _no_room(table)
             return stored
 
-    def put(self, arrival: Arrival) -> Future[Receipt]:
+    def put(self, arrival: Arrival, *, after: Future[Receipt] | None = None) -> Future[Receipt]:
         """Let a batch be stored; its receipt comes when it is, or why it could not be.
+
+        Where what came `after` could not be stored for a reason that passes, this one is not either, for the same.
 
         Raises
         ------
@@ -152,7 +163,7 @@ class Intake:
                 raise _no_room(name)
             self._room -= arrival.size
             stored = Future()
-            waiting = Waiting(arrival, [(stored, arrival.at)])
+            waiting = Waiting(arrival, [(stored, arrival.at)], after)
             self._by_content[content] = waiting
             if name not in self._threads:
                 self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=f"store-{name}")
@@ -179,7 +190,8 @@ class Intake:
         """Store what waits; there is a call for every batch, and one that others were stored with finds less or nothing."""
         with self._lock:
             waiting = self._waiting[name]
-        group = _take_group(waiting)  # only this thread takes from them
+            first = [one.arrival for one in islice(waiting, MOST_BATCHES)]
+        group = [waiting.popleft() for _ in range(_count_together(first))]  # only this thread takes from them
         with self._lock:  # from now on who sends one of them again waits anew, and finds it stored
             for one in group:
                 del self._by_content[_content(one.arrival)]
@@ -192,6 +204,12 @@ class Intake:
 
     def _store_group(self, name: str, group: Sequence[Waiting]) -> None:
         """Store batches in one commit; where that fails for good, each in its own, so that only the guilty ones fail."""
+        for one in group:
+            if (why := one.held_up()) is not None:
+                one.tell(why)
+        group = [one for one in group if one.held_up() is None]
+        if not group:
+            return
         first = group[0].arrival
         try:
             table = self._lake.open(name, key=first.key, step_s=first.step_s)
@@ -230,22 +248,23 @@ def catch_up(registry: Registry, table: Table, lake_id: str, version: int) -> No
         registry.enter_batches(table.name, lake_id, receipts)
 
 
-def _take_group(waiting: deque[Waiting]) -> list[Waiting]:
-    """As many of the first as can be stored in one commit: no batch twice, and no two rows of one key."""
-    group: list[Waiting] = []
+def _count_together(arrivals: Sequence[Arrival]) -> int:
+    """How many of the first can be stored in one commit: no batch twice, and no two rows of one key."""
     names: set[tuple[str, str]] = set()
     keys: set[int] = set()
-    rows = 0
-    while waiting and len(group) < MOST_BATCHES:
-        following = waiting[0].arrival
-        rows += following.rows.height
-        new = following.keys.to_list()
-        if group and (rows > MOST_ROWS or following.name in names or not keys.isdisjoint(new)):
-            break
-        group.append(waiting.popleft())
-        names.add(following.name)
-        keys.update(new)
-    return group
+    count = rows = 0
+    try:
+        for following in arrivals:
+            rows += following.rows.height
+            new = following.keys.to_list()
+            if count and (rows > MOST_ROWS or following.name in names or not keys.isdisjoint(new)):
+                break
+            names.add(following.name)
+            keys.update(new)
+            count += 1
+    except Exception:  # too little memory to compare them: the first goes alone
+        LOG.exception("batches could not be put together")
+    return max(count, min(1, len(arrivals)))
 
 
 def _store(
@@ -341,3 +360,5 @@ def _compact(table: Table) -> None:
         table.compact()
     except SpringtideError as error:
         LOG.warning("table %s could not be compacted: %s", table.name, error)
+    except Exception:
+        LOG.exception("table %s could not be compacted", table.name)

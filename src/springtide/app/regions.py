@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import Future
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from springtide.app.home import Home
     from springtide.sources.sent.cells import Form
 
-__all__ = ["accept", "hand_in", "region_facts", "rejected_rows", "taking", "too_large"]
+__all__ = ["accept", "hand_in", "known_batch", "region_facts", "rejected_rows", "taking", "too_large"]
 
 MOST_REASON = 1_000  # characters
 
@@ -65,9 +65,20 @@ def accept(
 
 
 def hand_in(
-    home: Home, table: str, *, region: str, batch: str | None, data: bytes, form: Form, now: datetime
+    home: Home,
+    table: str,
+    *,
+    region: str,
+    batch: str | None,
+    data: bytes,
+    form: Form,
+    now: datetime,
+    after: Future[Receipt] | None = None,
 ) -> Future[Receipt]:
-    """Read and check one batch, as `accept` does, and let it be stored with those that arrive at the same time."""
+    """Read and check one batch, as `accept` does, and let it be stored with those that arrive at the same time.
+
+    It is stored no earlier than what came `after`: where that will come again, so will this.
+    """
     source = taking(home, table, region)
     digest = sha256(data).hexdigest()
     name = check_batch(name_of_content(data) if batch is None else batch)
@@ -97,8 +108,32 @@ def hand_in(
             rows=sent.rows,
             rejected=rejected,
             keep_rejected=source.keep_rejected,
-        )
+        ),
+        after=after,
     )
+
+
+def known_batch(
+    home: Home, table: str, name: tuple[str, str], sha256: str, *, now: datetime, keep_rejected: int
+) -> Future[Receipt] | None:
+    """What is said to a batch whose region and name have been taken before, counted; None where they have not."""
+    if table not in home.lake.names():
+        return None
+    stored = home.lake.table(table)
+    lake_id, version = stored.identity()
+    catch_up(home.registry, stored, lake_id, version)
+    known = home.registry.find_batches(table, lake_id, [name]).get(name)
+    if known is None:
+        return None
+    outcome = check_same(known, sha256)
+    answer: Future[Receipt] = Future()
+    if isinstance(outcome, Receipt):
+        home.registry.enter_batches(table, lake_id, [], again=[replace(outcome, at=now)])
+        answer.set_result(outcome)
+    else:
+        count_conflict(home.registry, table, name, outcome, now, keep=keep_rejected)
+        answer.set_exception(outcome)
+    return answer
 
 
 def taking(home: Home, table: str, region: str | None = None) -> RowsSource:
@@ -147,20 +182,9 @@ def _refuse(
     now: datetime,
 ) -> Future[Receipt]:
     """A batch that cannot be read now, but was taken before (the settings have changed since), is a repetition."""
-    if table in home.lake.names():
-        stored = home.lake.table(table)
-        lake_id, version = stored.identity()
-        catch_up(home.registry, stored, lake_id, version)
-        known = home.registry.find_batches(table, lake_id, [name]).get(name)
-        if known is not None:
-            outcome = check_same(known, digest)
-            answer: Future[Receipt] = Future()
-            if isinstance(outcome, Receipt):
-                answer.set_result(outcome)
-            else:
-                count_conflict(home.registry, table, name, outcome, now, keep=source.keep_rejected)
-                answer.set_exception(outcome)
-            return answer
+    known = known_batch(home, table, name, digest, now=now, keep_rejected=source.keep_rejected)
+    if known is not None:
+        return known
     reason = re.sub(r"[\x00-\x1f\x7f]", " ", error.what)[:MOST_REASON]  # it may repeat what was sent
     refused = RejectedRow(*name, None, now, reason)
     home.registry.refuse_batch(table, refused, keep=source.keep_rejected)

@@ -320,6 +320,17 @@ def arrival(batch: str, rows: pl.DataFrame, *, guilty: bool) -> Arrival:
     )
 
 
+def test_batches_that_cannot_be_compared_for_want_of_memory_are_stored_one_by_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: pl.Series) -> list[int]:
+        raise MemoryError
+
+    with monkeypatch.context() as tight:
+        tight.setattr(pl.Series, "to_list", fail)
+        assert send(home, HEADER + day(2, 5), "one").new == 1
+
+
 def test_two_processes_that_take_the_same_batches_count_each_once(home: Home) -> None:
     other = open_home(home.settings)
     batches = weekly(invented(3, 30))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pytest
 from tests.brokers import broker
 from tests.regions_world import make_home
@@ -12,7 +14,8 @@ from tests.regions_world import make_home
 from springtide.app.regions import region_facts
 from springtide.app.streams.handlers import handlers
 from springtide.app.streams.sending import payloads_of, send_rows
-from springtide.domain.errors import BadMessage, BadRows, Conflict, TooLarge
+from springtide.domain.errors import BadMessage, BadRows, Conflict, StoreFailed, TooLarge
+from springtide.lake.table import Table
 from springtide.streams.broker import open_broker
 from springtide.streams.messages import File, JobMessage, Payload, RowsMessage, decode
 
@@ -65,6 +68,26 @@ def test_a_batch_in_the_store_that_comes_again_after_its_bytes_have_gone_is_a_re
     (facts,) = region_facts(home, "covid")["regions"]
     assert (facts["batches"], facts["repeated"]) == (1, 1)
     assert [type(one) for one in take(home, [batch("w1", large(home, 2))])] == [Conflict]
+    (facts,) = region_facts(home, "covid")["regions"]
+    assert facts["refused"] == 1
+
+
+def test_a_correction_never_overtakes_the_batch_that_it_corrects(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, calls = Table.write_parcels, count()
+
+    def write_at_the_second_try(table: Table, choose: Any) -> Any:
+        if next(calls) == 0:
+            raise StoreFailed("the store is away", where="a test", do="wait")
+        return stored(table, choose)
+
+    monkeypatch.setattr(Table, "write_parcels", write_at_the_second_try)
+    first, correction = batch("w1", Payload(text=csv(1, "1"))), batch("w2", Payload(text=csv(1, "2")))
+    other = batch("w3", Payload(text=csv(1, "3")), region="moscow")
+    outcomes = take(home, [first, correction, other])
+    assert [type(one) for one in outcomes] == [StoreFailed] * 3
+    assert take(home, [first, correction, other]) == [None] * 3
+    table = home.lake.table("covid").scan().filter(pl.col("region") == "kostroma").collect()
+    assert table["deaths"].to_list() == [2]
 
 
 def test_a_batch_in_the_store_that_is_larger_than_the_table_takes_is_not_read(tmp_path: Path) -> None:

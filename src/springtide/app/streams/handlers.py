@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from springtide.app.intake import catch_up, check_same
 from springtide.app.jobs import Sent, read_params, submit_job
-from springtide.app.regions import hand_in, taking, too_large
+from springtide.app.regions import hand_in, known_batch, taking, too_large
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadMessage, SpringtideError, TooLarge
 from springtide.domain.notice import STREAM
-from springtide.domain.regions import Receipt
 from springtide.streams.consuming import PASSING, Handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from springtide.app.home import Home
+    from springtide.domain.regions import Receipt
     from springtide.streams.messages import JobMessage, Payload, RowsMessage
 
 __all__ = ["Handlers", "handlers", "key_of_message", "message_of_key"]
@@ -40,11 +39,12 @@ def handlers(home: Home) -> Handlers:
     """What this house does with what arrives."""
 
     def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
-        """All are handed in before the first is waited for, so that one commit takes them."""
+        """All are handed in before the first is waited for, so that one commit takes them, each after the one before it."""
         waiting: list[Future[Receipt] | Exception] = []
         for one in messages:
             try:
-                waiting.append(_hand_in(home, one, read))
+                before = next((earlier for earlier in reversed(waiting) if isinstance(earlier, Future)), None)
+                waiting.append(_hand_in(home, one, read, after=before))
             except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
                 waiting.append(error)
                 if isinstance(error, PASSING):
@@ -66,37 +66,20 @@ def handlers(home: Home) -> Handlers:
     return Handlers(rows=rows, jobs=jobs)
 
 
-def _hand_in(home: Home, one: RowsMessage, read: Callable[[Payload], bytes]) -> Future[Receipt]:
+def _hand_in(
+    home: Home, one: RowsMessage, read: Callable[[Payload], bytes], *, after: Future[Receipt] | None
+) -> Future[Receipt]:
     """Let a batch be stored; one in the store is looked for among the known ones first: its bytes go when it is taken."""
     if one.data.stored is not None:
         source = taking(home, one.table, one.region)
         if one.data.stored.size > source.max_body:
             raise too_large(source, one.table)
-        known = _taken_before(home, one, one.data.stored.sha256)
+        name, sha256, keep = (one.region, one.batch), one.data.stored.sha256, source.keep_rejected
+        known = known_batch(home, one.table, name, sha256, now=utc_now(), keep_rejected=keep)
         if known is not None:
             return known
-    data = read(one.data)
-    return hand_in(home, one.table, region=one.region, batch=one.batch, data=data, form=one.form, now=utc_now())
-
-
-def _taken_before(home: Home, one: RowsMessage, sha256: str) -> Future[Receipt] | None:
-    """What is said to a batch of a name that is known; None when it is not."""
-    if one.table not in home.lake.names():
-        return None
-    table, name = home.lake.table(one.table), (one.region, one.batch)
-    lake_id, version = table.identity()
-    catch_up(home.registry, table, lake_id, version)
-    known = home.registry.find_batches(one.table, lake_id, [name]).get(name)
-    if known is None:
-        return None
-    outcome = check_same(known, sha256)
-    answer: Future[Receipt] = Future()
-    if isinstance(outcome, Receipt):
-        home.registry.enter_batches(one.table, lake_id, [], again=[replace(outcome, at=utc_now())])
-        answer.set_result(outcome)
-    else:
-        answer.set_exception(outcome)
-    return answer
+    data, now = read(one.data), utc_now()
+    return hand_in(home, one.table, region=one.region, batch=one.batch, data=data, form=one.form, now=now, after=after)
 
 
 def _failure(receipt: Future[Receipt]) -> Exception | None:
