@@ -28,11 +28,12 @@ from springtide.streams.consuming import Consumer, Inlet
 from springtide.streams.messages import RowsMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from springtide.app.home import Home
     from springtide.streams.consuming import Delivery, Take
-    from springtide.streams.messages import DeadMessage, Payload
+    from springtide.streams.messages import DeadMessage
+    from springtide.streams.payloads import Payloads
 
 
 def main() -> None:
@@ -85,8 +86,8 @@ def taking(home: Home, what: str, *, table: str) -> Take:
     async def bury(letter: DeadMessage) -> None:
         raise AssertionError(letter.what)
 
-    def handle(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
-        rows = pl.concat([world.frame(read(message.data)) for message in messages])
+    def handle(messages: Sequence[RowsMessage], payloads: Payloads) -> list[Exception | None]:
+        rows = pl.concat([world.frame(payloads.read(message.data)) for message in messages])
         if what == "lake":
             home.lake.open(table).write(rows)
         return [None] * len(messages)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from springtide.app.home import Home
     from springtide.streams.consuming import Handler
-    from springtide.streams.messages import JobMessage, Payload, RowsMessage
+    from springtide.streams.messages import JobMessage, RowsMessage
+    from springtide.streams.payloads import Payloads
 
 PATIENCE_S = 40
 
@@ -38,7 +39,7 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Home]:
         yield world.make_home(tmp_path / "home", url, together=2)
 
 
-def no_jobs(messages: Sequence[JobMessage], _read: Callable[[Payload], bytes]) -> list[Exception | None]:
+def no_jobs(messages: Sequence[JobMessage], _: Payloads) -> list[Exception | None]:
     raise AssertionError(f"no job was sent, and {len(messages)} came")
 
 
@@ -68,8 +69,8 @@ def test_old_bytes_of_a_message_that_waited_are_read_before_they_are_swept(
     world.send(home, [world.as_sent(message)])
     done: list[bytes] = []
 
-    def work(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
-        done.extend(read(one.data) for one in messages)
+    def work(messages: Sequence[RowsMessage], payloads: Payloads) -> list[Exception | None]:
+        done.extend(payloads.read(one.data) for one in messages)
         return [None] * len(messages)
 
     def swept() -> bool:
@@ -87,12 +88,12 @@ def test_a_panic_of_a_handler_ends_the_consumer_and_nothing_after_it_is_lost(hom
     world.send(home, [world.as_sent(world.rows_message(number)) for number in range(10)])
     done: list[str] = []
 
-    def panic(messages: Sequence[RowsMessage], _read: Callable[[Payload], bytes]) -> list[Exception | None]:
+    def panic(messages: Sequence[RowsMessage], payloads: Payloads) -> list[Exception | None]:
         if any(one.batch == "b3" for one in messages):
             raise Panic("the library broke")
-        return work(messages, _read)
+        return work(messages, payloads)
 
-    def work(messages: Sequence[RowsMessage], _read: Callable[[Payload], bytes]) -> list[Exception | None]:
+    def work(messages: Sequence[RowsMessage], _: Payloads) -> list[Exception | None]:
         done.extend(one.batch for one in messages)
         return [None] * len(messages)
 

@@ -183,6 +183,15 @@ def test_curl_sends_a_job_and_is_told_what_is_wrong_with_it(service: Service) ->
     assert "sold" in ended["failure"]["do"]
 
 
+@pytest.mark.parametrize("name", ["params", "data"])
+def test_a_field_that_is_no_file_is_refused_before_it_fills_the_memory(service: Service, name: str) -> None:
+    before = service.server.memory_info().rss
+    form: dict[str, Any] = {"params": (None, b'{"target": "sold"}'), "data": ("sales.csv", sales(100))}
+    answer = httpx.post(f"{service.url}/v1/jobs", files=form | {name: (None, b" " * 60_000_000)}, timeout=60)
+    assert (answer.status_code, answer.json()["title"]) == (413, f"field '{name}' is larger than 1,000,000 bytes")
+    assert service.server.memory_info().rss - before < 20_000_000
+
+
 def test_a_job_that_is_too_large_is_refused_and_a_large_one_is_not_held_in_memory(
     service: Service, tmp_path: Path
 ) -> None:

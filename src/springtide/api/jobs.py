@@ -14,6 +14,7 @@ from litestar.enums import RequestEncodingType
 from litestar.params import Body, FromPath, HeaderParameter, QueryParameter
 from litestar.response import Stream
 
+from springtide.api.forms import FormRequest
 from springtide.app import jobs, queue
 from springtide.app.answers import Answers
 
@@ -33,7 +34,7 @@ class JobForm:
     requirements: UploadFile | None = None
 
 
-@post("/v1/jobs", status_code=202, tags=["jobs"])
+@post("/v1/jobs", status_code=202, request_class=FormRequest, tags=["jobs"])
 async def submit_job(
     answers: Asked,
     data: Annotated[JobForm, Body(media_type=RequestEncodingType.MULTI_PART)],

@@ -9,6 +9,7 @@ import tempfile
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from functools import partial
+from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from springtide.app.queue import made_before, new_run_id
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.job import Job, JobParams
+from springtide.domain.notice import STREAM
 from springtide.domain.run import Run
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ __all__ = [
     "find_job",
     "forget_lost_files",
     "forget_old_jobs",
+    "key_of_message",
     "list_jobs",
     "log_of",
+    "message_of_key",
     "model_file",
     "packed",
     "pieces",
@@ -46,6 +50,7 @@ FILES = ("data", "model", "script", "requirements")
 MOST_EVENTS = 100_000
 PIECE = 1 << 20  # bytes of a file that are read at a time
 BY_JOB = 5  # priority: below people who wait at a terminal, above triggers
+OF_A_STREAM = f"{STREAM}/"  # begins the keys of jobs that came in messages
 SECRET = ("webhook", "deliver")  # addresses that may hold a signature
 
 
@@ -103,19 +108,22 @@ def submit_job(
     files: Mapping[str, Sent],
     *,
     key: str | None = None,
+    message: str | None = None,
     now: Callable[[], datetime] = utc_now,
 ) -> Job:
-    """Let a job wait for a worker; one that was sent under the same key before is returned instead.
+    """Let a job wait for a worker; one that was sent under the same key, or in the same message, is returned instead.
 
     Raises
     ------
     BadRows
-        If there is no data, or a file has an unknown role.
+        If there is no data, a file has an unknown role, or a key begins as those of messages do.
     Conflict
         If the key was used for another job.
     """
     from springtide.pipeline.durable.queue import RunQueue  # noqa: PLC0415 - the queue's library costs 0.7 s
 
+    if key is not None and message_of_key(key) is not None:
+        raise BadRows(f"a key may not begin with {OF_A_STREAM!r}", where="the key of the job", do="choose another key")
     if "data" not in files:
         raise BadRows("a job needs data", where="the job", do="send a CSV or Parquet file as `data`")
     if "requirements" in files and "script" not in files:
@@ -133,7 +141,7 @@ def submit_job(
         params=sealed(home.settings.jobs, params),
         created=moment,
         files={role: _plain(sent.name) for role, sent in files.items()},
-        key=key,
+        key=key if message is None else key_of_message(message),
         digest=_digest(params, files),
     )
     run = Run(
@@ -146,10 +154,10 @@ def submit_job(
         priority=BY_JOB,
         kind="job",
     )
-    for role, sent in files.items():
-        home.run_files.put(job.id, role, sent.file)
     queue = RunQueue(home.settings.home.database, home.registry.engine)
     try:
+        for role, sent in files.items():
+            home.run_files.put(job.id, role, sent.file)
         kept = home.registry.submit_job(job, run, lambda connection: queue.add(connection, run))
     except BaseException:
         home.run_files.remove(job.id)
@@ -159,6 +167,16 @@ def submit_job(
     if kept.id != job.id:
         home.run_files.remove(job.id)
     return kept
+
+
+def key_of_message(message: str) -> str:
+    """The key of the job that came in a message of that id."""
+    return OF_A_STREAM + message
+
+
+def message_of_key(key: str) -> str | None:
+    """The id of the message that a job came in; None where it did not."""
+    return key.removeprefix(OF_A_STREAM) if key.startswith(OF_A_STREAM) else None
 
 
 def find_job(home: Home, job: str) -> dict[str, Any]:
@@ -279,10 +297,13 @@ def _plain(name: str) -> str:
 
 
 def _digest(params: JobParams, files: Mapping[str, Sent]) -> str:
+    """Of what is asked and of each file: its role, its kind by its name, and its content."""
     whole = hashlib.sha256(msgspec.json.encode(params, order="sorted"))
-    for role in sorted(files):
-        whole.update(f"{role} ".encode())
-        files[role].file.seek(0)
-        for piece in pieces(files[role].file):
-            whole.update(piece)
+    for role, sent in sorted(files.items()):
+        content = hashlib.sha256()
+        sent.file.seek(0)
+        for piece in pieces(sent.file):
+            content.update(piece)
+        kind = "".join(PurePath(_plain(sent.name)).suffixes)
+        whole.update(f"\n{role} {kind} {content.hexdigest()}".encode())
     return whole.hexdigest()

@@ -48,7 +48,7 @@ M_contra = TypeVar("M_contra", bound=RowsMessage | JobMessage, contravariant=Tru
 class Handler(Protocol[M_contra]):
     """What is done with messages of one lane that came together, in their order."""
 
-    def __call__(self, messages: Sequence[M_contra], read: Callable[[Payload], bytes], /) -> Sequence[Exception | None]:
+    def __call__(self, messages: Sequence[M_contra], payloads: Payloads, /) -> Sequence[Exception | None]:
         """Handle all of them; what they do is durable when this returns, and done once, however often they come.
 
         Returns
@@ -213,7 +213,7 @@ class Consumer:
         """Handle the next messages of a lane; the payloads of those that are done."""
         chunk = lane.take()
         try:
-            outcomes = await asyncio.to_thread(inlet.handle, [one.message for one in chunk], self._payloads.read)
+            outcomes = await asyncio.to_thread(inlet.handle, [one.message for one in chunk], self._payloads)
         except Exception as error:  # noqa: BLE001 # of a handler: what it means for the messages is decided below
             outcomes = [error] * len(chunk)
         failed = [(one, why) for one, why in zip(chunk, outcomes, strict=True) if why is not None]

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import tempfile
 import uuid
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import IO, TYPE_CHECKING
 
 import obstore
 
@@ -14,10 +17,13 @@ from springtide.registry.store import failing, flush, open_store
 from springtide.streams.messages import INLINE, Payload, Reference, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime
 
 __all__ = ["Payloads"]
+
+PIECE = 1 << 20  # bytes that are read at a time
+IN_MEMORY = 32 << 20  # bytes of one payload
 
 
 class Payloads:
@@ -46,7 +52,12 @@ class Payloads:
         return Payload(stored=self._put(data))
 
     def read(self, payload: Payload) -> bytes:
-        """The bytes of a payload, checked.
+        """The bytes of a payload, checked; see `open`."""
+        with self.open(payload) as file:
+            return file.read()
+
+    def open(self, payload: Payload) -> IO[bytes]:
+        """The bytes of a payload, checked, as a file at its beginning: whatever their size, few of them are in memory.
 
         Raises
         ------
@@ -54,15 +65,25 @@ class Payloads:
             If the store has them no more, or they are not the ones that were put there.
         """
         if payload.stored is None:
-            return (payload.text or "").encode() if payload.base64 is None else payload.base64
-        data = self._get(payload.stored)
-        if data is None or hashlib.sha256(data).hexdigest() != payload.stored.sha256:
-            raise BadMessage(
-                f"the payload {payload.stored.name} is not the one that was put there: its size or digest differs",
-                where=self._place,
-                do="send it again",
-            )
-        return data
+            return io.BytesIO((payload.text or "").encode() if payload.base64 is None else payload.base64)
+        with ExitStack() as closing:
+            whole = closing.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY))
+            digest, size = hashlib.sha256(), 0
+            for piece in self._pieces(payload.stored):
+                digest.update(piece)
+                size += len(piece)
+                if size > payload.stored.size:
+                    break
+                whole.write(piece)
+            if (size, digest.hexdigest()) != (payload.stored.size, payload.stored.sha256):
+                raise BadMessage(
+                    f"the payload {payload.stored.name} is not the one that was put there: its size or digest differs",
+                    where=self._place,
+                    do="send it again",
+                )
+            whole.seek(0)
+            closing.pop_all()  # whoever asked for it closes it
+            return whole
 
     def remove(self, payloads: Iterable[Payload]) -> None:
         """Take away what of these lies in the store."""
@@ -85,12 +106,11 @@ class Payloads:
             flush(self._store, name)
         return Reference(name, len(data), hashlib.sha256(data).hexdigest())
 
-    def _get(self, reference: Reference) -> bytes | None:
-        """The bytes; None, and nothing is read, where they are not as many as they should be."""
+    def _pieces(self, reference: Reference) -> Iterator[bytes]:
         with failing("read", place=self._place):
             try:
-                found = obstore.get(self._store, reference.name)
-                return found.bytes().to_bytes() if found.meta["size"] == reference.size else None
+                for piece in obstore.get(self._store, reference.name).stream(min_chunk_size=PIECE):
+                    yield bytes(piece)
             except FileNotFoundError as error:
                 raise BadMessage(
                     f"the payload {reference.name} is gone: it was handled, or it was too old",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import SecretStr
@@ -17,6 +17,7 @@ from springtide.app.sealing import unseal
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, Conflict, NotFound, NotReady, StoreFailed
 from springtide.domain.job import JobParams
+from springtide.registry.run_files import RunFiles
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,6 +62,44 @@ def test_the_same_key_is_the_same_job_and_other_data_under_it_is_refused(home: H
     with pytest.raises(Conflict, match="was used for another job"):
         jobs.submit_job(home, PARAMS, {"data": jobs.Sent.of("sales.csv", b"size,sold\n1,3\n")}, key="week 7")
     assert len(home.registry.runs(None)) == 1
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"data": jobs.Sent.of("sales.csv", b"size,sold\n1,2\nmodel Y")},
+        {"data": jobs.Sent.of("sales.parquet", b"size,sold\n1,2\n"), "model": jobs.Sent.of("m.onnx", b"Y")},
+        {"data": DATA, "model": jobs.Sent.of("m.keras", b"Y")},
+    ],
+)
+def test_files_that_only_look_alike_one_after_the_other_are_another_job(
+    home: Home, files: dict[str, jobs.Sent]
+) -> None:
+    jobs.submit_job(home, PARAMS, {"data": DATA, "model": jobs.Sent.of("m.onnx", b"Y")}, key="week 7")
+    with pytest.raises(Conflict, match="was used for another job"):
+        jobs.submit_job(home, PARAMS, files, key="week 7")
+
+
+def test_a_key_that_a_sender_chose_is_never_that_of_a_message(home: Home) -> None:
+    with pytest.raises(BadRows, match="may not begin with 'stream/'"):
+        jobs.submit_job(home, PARAMS, {"data": DATA}, key="stream/shop-1")
+    first = jobs.submit_job(home, PARAMS, {"data": DATA}, message="shop-1")
+    assert jobs.submit_job(home, PARAMS, {"data": DATA}, message="shop-1").id == first.id
+    assert jobs.message_of_key(first.key or "") == "shop-1"
+
+
+def test_a_job_whose_files_could_not_all_be_stored_leaves_none(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = RunFiles.put
+
+    def without_models(files: RunFiles, run: str, name: str, data: Any) -> None:
+        if name == "model":
+            raise StoreFailed("the disk is full", where="a test", do="make room")
+        store(files, run, name, data)
+
+    monkeypatch.setattr(RunFiles, "put", without_models)
+    with pytest.raises(StoreFailed):
+        jobs.submit_job(home, PARAMS, {"data": DATA, "model": jobs.Sent.of("m.onnx", b"Y")})
+    assert home.run_files.runs() == set()
 
 
 def test_two_jobs_of_one_model_do_not_join(home: Home) -> None:

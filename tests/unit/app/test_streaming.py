@@ -43,7 +43,7 @@ def batch(name: str, data: Payload, *, table: str = "covid", region: str = "kost
 def take(home: Home, messages: Sequence[RowsMessage]) -> list[Exception | None]:
     rows = handlers(home).rows
     assert rows is not None
-    return list(rows(messages, payloads_of(home).read))
+    return list(rows(messages, payloads_of(home)))
 
 
 def test_one_refused_batch_leaves_the_counts_of_the_others_as_they_are(home: Home) -> None:
@@ -102,12 +102,12 @@ def test_a_job_that_comes_again_after_its_large_files_have_gone_is_the_same_job(
     job = JobMessage(id="j1", params={"target": "b"}, data=File(name="train.csv", content=data))
     jobs = handlers(home).jobs
     assert jobs is not None
-    assert jobs([job], payloads_of(home).read) == [None]
+    assert jobs([job], payloads_of(home)) == [None]
     payloads_of(home).remove(job.payloads)
-    assert jobs([job], payloads_of(home).read) == [None]
+    assert jobs([job], payloads_of(home)) == [None]
     assert len(home.registry.jobs()) == 1
     other = JobMessage(id="j2", params={"target": "b"}, data=job.data)
-    assert [type(one) for one in jobs([other], payloads_of(home).read)] == [BadMessage]
+    assert [type(one) for one in jobs([other], payloads_of(home))] == [BadMessage]
 
 
 def test_a_job_is_queued_with_all_its_files(home: Home) -> None:
@@ -115,7 +115,7 @@ def test_a_job_is_queued_with_all_its_files(home: Home) -> None:
     files = {role: File(name=f"{role}.txt", content=Payload(text=role)) for role in roles}
     jobs = handlers(home).jobs
     assert jobs is not None
-    assert jobs([JobMessage(id="j1", params={"target": "b"}, **files)], payloads_of(home).read) == [None]
+    assert jobs([JobMessage(id="j1", params={"target": "b"}, **files)], payloads_of(home)) == [None]
     (job,) = home.registry.jobs()
     assert dict(job.files) == {role: f"{role}.txt" for role in roles}
 
@@ -160,6 +160,6 @@ def test_an_error_of_a_job_says_the_id_of_its_message(home: Home) -> None:
     job = JobMessage(id="shop-2", params={"targt": "y"}, data=File(name="a.csv", content=Payload(text="y\n1\n")))
     jobs = handlers(home).jobs
     assert jobs is not None
-    (error,) = jobs([job], payloads_of(home).read)
+    (error,) = jobs([job], payloads_of(home))
     assert isinstance(error, BadRows)
     assert error.where.startswith("job shop-2: ")

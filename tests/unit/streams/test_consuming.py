@@ -58,18 +58,18 @@ class World:
     async def acknowledge(self) -> None:
         self.told += 1
 
-    def handle(self, messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
+    def handle(self, messages: Sequence[RowsMessage], payloads: Payloads) -> list[Exception | None]:
         self.calls.append([message.batch for message in messages])
         outcomes: list[Exception | None] = []
         for message in messages:
-            outcomes.append(self.outcome(message, read))
+            outcomes.append(self.outcome(message, payloads))
             if isinstance(outcomes[-1], PASSING):
                 break
         return outcomes + outcomes[-1:] * (len(messages) - len(outcomes))
 
-    def outcome(self, message: RowsMessage, read: Callable[[Payload], bytes]) -> Exception | None:
+    def outcome(self, message: RowsMessage, payloads: Payloads) -> Exception | None:
         try:
-            read(message.data)
+            payloads.read(message.data)
         except BadMessage as error:
             return error
         if (error := self.fail(message.batch)) is None:
@@ -192,7 +192,7 @@ def test_in_an_outage_all_wait_however_long_it_lasts_and_nothing_is_set_aside(tm
 
 
 def test_what_a_handler_raises_is_said_of_every_message_it_was_given(world: World) -> None:
-    def broken(messages: Sequence[RowsMessage], _read: Callable[[Payload], bytes]) -> list[Exception | None]:
+    def broken(messages: Sequence[RowsMessage], _: Payloads) -> list[Exception | None]:
         raise BadRows(f"not {len(messages)}", where="t", do="x")
 
     inlet = Inlet("springtide.rows", RowsMessage, broken)

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from springtide.app.streams.handlers import message_of_key
+from springtide.app.jobs import message_of_key
 from springtide.domain.errors import NotFound
 from springtide.domain.notice import STREAM
 from springtide.streams.messages import EventMessage, encode

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from springtide.app.jobs import Sent, read_params, submit_job
+from springtide.app.jobs import Sent, key_of_message, read_params, submit_job
 from springtide.app.regions import hand_in, known_batch, taking, too_large
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadMessage, SpringtideError, TooLarge
-from springtide.domain.notice import STREAM
 from springtide.streams.consuming import PASSING, Handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from springtide.app.home import Home
     from springtide.domain.regions import Receipt
-    from springtide.streams.messages import JobMessage, Payload, RowsMessage
+    from springtide.streams.messages import JobMessage, RowsMessage
+    from springtide.streams.payloads import Payloads
 
-__all__ = ["Handlers", "handlers", "key_of_message", "message_of_key"]
-
-OF_A_STREAM = f"{STREAM}/"  # begins the keys of jobs that came in messages, which are no keys of HTTP
+__all__ = ["Handlers", "handlers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +37,13 @@ class Handlers:
 def handlers(home: Home) -> Handlers:
     """What this house does with what arrives."""
 
-    def rows(messages: Sequence[RowsMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
+    def rows(messages: Sequence[RowsMessage], payloads: Payloads) -> list[Exception | None]:
         """All are handed in before the first is waited for, so that one commit takes them, each after the one before it."""
         waiting: list[Future[Receipt] | Exception] = []
         for one in messages:
             try:
                 before = next((earlier for earlier in reversed(waiting) if isinstance(earlier, Future)), None)
-                waiting.append(_hand_in(home, one, read, after=before))
+                waiting.append(_hand_in(home, one, payloads, after=before))
             except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
                 waiting.append(error)
                 if isinstance(error, PASSING):
@@ -52,11 +51,11 @@ def handlers(home: Home) -> Handlers:
         outcomes = [one if isinstance(one, Exception) else _failure(one) for one in waiting]
         return outcomes + outcomes[-1:] * (len(messages) - len(outcomes))
 
-    def jobs(messages: Sequence[JobMessage], read: Callable[[Payload], bytes]) -> list[Exception | None]:
+    def jobs(messages: Sequence[JobMessage], payloads: Payloads) -> list[Exception | None]:
         outcomes: list[Exception | None] = []
         for one in messages:
             try:
-                _submit(home, one, read)
+                _submit(home, one, payloads)
             except Exception as error:  # noqa: BLE001 # it is the outcome of this message, and of no other
                 outcomes.append(_named(error, one))
             else:
@@ -66,9 +65,7 @@ def handlers(home: Home) -> Handlers:
     return Handlers(rows=rows, jobs=jobs)
 
 
-def _hand_in(
-    home: Home, one: RowsMessage, read: Callable[[Payload], bytes], *, after: Future[Receipt] | None
-) -> Future[Receipt]:
+def _hand_in(home: Home, one: RowsMessage, payloads: Payloads, *, after: Future[Receipt] | None) -> Future[Receipt]:
     """Let a batch be stored; one in the store is looked for among the known ones first: its bytes go when it is taken."""
     if one.data.stored is not None:
         source = taking(home, one.table, one.region)
@@ -78,7 +75,7 @@ def _hand_in(
         known = known_batch(home, one.table, name, sha256, now=utc_now(), keep_rejected=keep)
         if known is not None:
             return known
-    data, now = read(one.data), utc_now()
+    data, now = payloads.read(one.data), utc_now()
     return hand_in(home, one.table, region=one.region, batch=one.batch, data=data, form=one.form, now=now, after=after)
 
 
@@ -97,29 +94,23 @@ def _named(error: Exception, one: JobMessage) -> Exception:
     return error
 
 
-def key_of_message(message: str) -> str:
-    """The key of the job that came in a message of that id."""
-    return OF_A_STREAM + message
-
-
-def message_of_key(key: str) -> str | None:
-    """The id of the message that a job came in; None where it did not."""
-    return key.removeprefix(OF_A_STREAM) if key.startswith(OF_A_STREAM) else None
-
-
-def _submit(home: Home, one: JobMessage, read: Callable[[Payload], bytes]) -> None:
+def _submit(home: Home, one: JobMessage, payloads: Payloads) -> None:
     """Let a job wait; where its large files are gone, it was taken before."""
-    most, key = home.settings.jobs.max_body, key_of_message(one.id)
+    most = home.settings.jobs.max_body
     if sum(payload.size for payload in one.payloads) > most:
         raise TooLarge(
             f"the job is larger than {most:,} bytes",
             where="its files",
             do="send less, or let max_body of section [jobs] be larger",
         )
-    try:
-        sent = {role: Sent.of(file.name, read(file.content)) for role, file in one.files.items()}
-    except BadMessage:
-        if home.registry.job_with_key(key) is None:
-            raise
-        return
-    submit_job(home, read_params(msgspec.json.encode(one.params)), sent, key=key)
+    with ExitStack() as files:
+        try:
+            sent = {
+                role: Sent(file.name, files.enter_context(payloads.open(file.content)))
+                for role, file in one.files.items()
+            }
+        except BadMessage:
+            if home.registry.job_with_key(key_of_message(one.id)) is None:
+                raise
+            return
+        submit_job(home, read_params(msgspec.json.encode(one.params)), sent, message=one.id)
