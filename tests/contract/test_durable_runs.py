@@ -187,6 +187,7 @@ def test_a_run_that_passes_a_limit_fails_with_that_reason_and_the_worker_lives_o
     assert ended.state == "failed"
     assert ended.failure is not None
     assert words in ended.failure.what
+    assert f"section [models.{model}.limits]" in ended.failure.do
     after = queue.submit(home, "m0", reasons=("by hand",))
     (ended,) = killing.wait_for_all(home, [after.id], patience_s=60)
     assert ended.state == "succeeded"

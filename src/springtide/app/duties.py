@@ -132,3 +132,5 @@ class SchedulerDuties:
                 deliver(self._home, silence=silence)
             except (NotReady, StoreFailed):
                 continue  # the database is away: again in a second
+            except Exception:
+                LOG.exception("notices could not be delivered; again in a second")

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "worker_for"]
 
 LOG = logging.getLogger("springtide.worker")
-A_DAY_S, FREE_MEMORY = 86_400, 16_000_000_000
+MOST_CELLS = 6  # that a job has one after the other, each with the limits of the sandbox
+HOST_S, HOST_MEMORY = 3600.0, 16_000_000_000  # of what is done beside them: a table is read and judged
 GRACE_S = 10.0  # for a run to come to its end when the worker is told to stop
 
 
@@ -37,12 +38,14 @@ def worker_for(live: LiveHome) -> RunWorker:
     """The worker of a home, not yet started."""
 
     def limits(run: Run) -> Limits:
+        settings = live.look().settings
         if run.kind == "job":
-            return Limits(A_DAY_S, FREE_MEMORY)  # the sandbox has limits of its own
-        model = live.look().settings.models.get(run.model)
-        if model is None:
-            return Limits(3600, FREE_MEMORY)  # the run itself will say what is wrong
-        return Limits(model.limits.time.total_seconds(), model.limits.memory)
+            cell = settings.sandbox
+            return Limits(HOST_S + MOST_CELLS * cell.time.total_seconds(), HOST_MEMORY + cell.memory, "[sandbox]")
+        asked, section = settings.models.get(run.model), f"[models.{run.model}.limits]"
+        if asked is None:
+            return Limits(HOST_S, HOST_MEMORY, section)  # the run itself will say what is wrong
+        return Limits(asked.limits.time.total_seconds(), asked.limits.memory, section)
 
     def ended(run: Run) -> None:
         home = live.look()

@@ -63,6 +63,7 @@ class Limits:
 
     seconds: float
     memory: int  # bytes
+    section: str  # of springtide.toml, which says so
 
 
 @dataclass(eq=False)
@@ -338,10 +339,10 @@ class RunWorker:
         limits, step = current.limits, f"step {current.step}" if current.step else "before the first step"
         if time.monotonic() - current.began > limits.seconds:
             words = f"the run took longer than the {limits.seconds:g} s it may take"
-            return _failed(words, where=step, do="raise limits.time of the model, or lower its budget")
+            return _failed(words, where=step, do=f"raise time in section {limits.section}, or ask for less")
         if (used := current.child.memory()) > limits.memory:
             words = f"the run used {used / 1e9:.2f} GB of memory, more than the {limits.memory / 1e9:.2f} GB it may use"
-            return _failed(words, where=step, do="raise limits.memory of the model, or give it fewer rows")
+            return _failed(words, where=step, do=f"raise memory in section {limits.section}, or give it fewer rows")
         return None
 
     def _asked_to_stop(self, current: _Current) -> Said | None:
