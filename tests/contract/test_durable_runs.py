@@ -256,6 +256,23 @@ def test_a_run_whose_model_is_taken_out_of_the_file_goes_on_and_one_that_waits_f
     assert "there is no model 'm1'" in ended[1].failure.what
 
 
+def test_people_who_are_to_be_told_from_now_on_are_told_of_the_next_run_that_ends(
+    home: Home, folder: Path, workers: killing.Workers
+) -> None:
+    settings = folder / "springtide.toml"
+    written = settings.read_text()
+    settings.write_text(f'{written}\n[notify]\nurls = ["json://127.0.0.1:9"]\n')
+    try:
+        run = queue.submit(home, "fat", reasons=("by hand",))
+        killing.wait_for_all(home, [run.id], patience_s=60)
+        deadline = time.monotonic() + 10
+        while not [one for one in home.registry.notices(10) if one.notice.run == run.id]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        settings.write_text(written)
+
+
 def test_a_worker_of_another_store_does_not_start_and_says_why(
     home: Home, folder: Path, workers: killing.Workers
 ) -> None:
