@@ -23,7 +23,7 @@ from springtide.domain.notice import STREAM
 from springtide.domain.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from springtide.app.home import Home
@@ -181,12 +181,13 @@ def message_of_key(key: str) -> str | None:
 
 def find_job(home: Home, job: str) -> dict[str, Any]:
     """A job, how far it has come, and what came of it."""
-    return _described(home, home.registry.job(job))
+    return _described(home, home.registry.job(job), home.registry.waiting_runs())
 
 
 def list_jobs(home: Home, *, limit: int = 50) -> list[dict[str, Any]]:
     """The newest jobs, newest first."""
-    return [_described(home, job) for job in home.registry.jobs(limit)]
+    waiting = home.registry.waiting_runs()
+    return [_described(home, job, waiting) for job in home.registry.jobs(limit)]
 
 
 def model_file(home: Home, job: str, file: str | None = None) -> tuple[str, IO[bytes]]:
@@ -246,12 +247,14 @@ def _is_over(home: Home, run: str) -> bool:
         return True
 
 
-def _described(home: Home, job: Job) -> dict[str, Any]:
+def _described(home: Home, job: Job, waiting: Sequence[Run]) -> dict[str, Any]:
     run = home.registry.run(job.id)
+    ahead = next((place for place, one in enumerate(waiting) if one.id == run.id), None)
     told: dict[str, Any] = {
         "id": job.id,
         "model": run.model,
         "state": run.state,
+        "runs_ahead": ahead,
         "created": job.created,
         "finished": run.finished,
         "params": {name: value for name, value in asdict(job.params).items() if name not in SECRET},

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, insert, select
 
 from springtide.registry import runs
-from springtide.registry.schema import ACTIVE
+from springtide.registry.schema import ACTIVE, RUNS
+from springtide.registry.wire import run_from
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
 
     from springtide.domain.run import Run
 
-__all__ = ["active", "claim", "join", "release"]
+__all__ = ["active", "claim", "join", "release", "waiting"]
 
 
 def active(connection: Connection, model: str) -> Run | None:
     """The run of a model that waits or runs."""
     run = connection.scalar(select(ACTIVE.c.run).where(ACTIVE.c.model == model))
     return None if run is None else runs.find(connection, run)
+
+
+def waiting(connection: Connection) -> list[Run]:
+    """The runs that wait, in the order in which workers take them."""
+    queued = select(RUNS.c.run).join(ACTIVE, ACTIVE.c.run == RUNS.c.id).where(RUNS.c.state == "queued")
+    found = [run_from(text) for text in connection.scalars(queued)]
+    return sorted(found, key=lambda run: (-run.priority, run.asked or run.started, run.id))
 
 
 def claim(connection: Connection, run: Run) -> None:

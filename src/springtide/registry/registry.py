@@ -350,6 +350,11 @@ class Registry:
         with reading(self._engine) as connection:
             return queue.active(connection, model)
 
+    def waiting_runs(self) -> list[Run]:
+        """The runs that wait, in the order in which workers take them."""
+        with reading(self._engine) as connection:
+            return queue.waiting(connection)
+
     def add_event(self, run: str, kind: str, body: Mapping[str, Any], at: datetime) -> int:
         """Write down what a run tells; the event's number."""
         with writing(self._engine) as connection:

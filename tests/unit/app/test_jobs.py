@@ -80,6 +80,15 @@ def test_files_that_only_look_alike_one_after_the_other_are_another_job(
         jobs.submit_job(home, PARAMS, files, key="week 7")
 
 
+def test_a_job_that_waits_says_how_many_runs_go_first(home: Home) -> None:
+    ids = [jobs.submit_job(home, PARAMS, {"data": DATA}).id for _ in range(3)]
+    queue.submit(home, "btc", reasons=("a person waits",), priority=10)
+    queue.submit(home, "btc", reasons=("a second reason",))
+    assert [jobs.find_job(home, job)["runs_ahead"] for job in ids] == [1, 2, 3]
+    queue.cancel(home, ids[0], by="a test")
+    assert [one["runs_ahead"] for one in jobs.list_jobs(home)] == [2, 1, None]
+
+
 def test_a_key_that_a_sender_chose_is_never_that_of_a_message(home: Home) -> None:
     with pytest.raises(BadRows, match="may not begin with 'stream/'"):
         jobs.submit_job(home, PARAMS, {"data": DATA}, key="stream/shop-1")
