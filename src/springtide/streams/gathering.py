@@ -30,8 +30,7 @@ class Gathering(Generic[R]):
     most : int
         The most messages of a delivery.
     waiting : int
-        The most messages that wait here; 0 where the broker sees to it. Only one task may put messages into a place
-        that can be full: those that wait for room overtake each other.
+        The most messages that wait here; 0 where the broker sees to it.
     """
 
     def __init__(
@@ -45,12 +44,14 @@ class Gathering(Generic[R]):
     ) -> None:
         self._take, self._done, self._hold, self._most = take, done, hold, most
         self._waiting: asyncio.Queue[tuple[bytes, R]] = asyncio.Queue(waiting)
+        self._turn = asyncio.Lock()  # those that wait for room in a queue may overtake each other
         self._held: dict[R, None] = {}  # what waits here or is being worked on
 
     async def put(self, body: bytes, receipt: R) -> None:
         """Add a message; waits while too many wait already."""
         self._held[receipt] = None
-        await self._waiting.put((body, receipt))
+        async with self._turn:
+            await self._waiting.put((body, receipt))
 
     async def run(self) -> None:
         """Give deliveries on, one after the other."""
