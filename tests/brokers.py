@@ -18,7 +18,7 @@ from tests.ports import free_port
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["BROKERS", "broker"]
+__all__ = ["BROKERS", "broker", "nats_server"]
 
 BROKERS = ("kafka", "nats", "rabbit", "redis")
 RABBIT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
@@ -45,10 +45,11 @@ def kafka_cluster(_folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def nats_server(folder: Path) -> Iterator[str]:
-    """A NATS server with JetStream on the disk."""
+def nats_server(folder: Path, *, keeps: bool = True) -> Iterator[str]:
+    """A NATS server with JetStream on the disk, or one that keeps nothing."""
     port = free_port()
-    words = [program("nats-server"), "-a", "127.0.0.1", "-p", str(port), "-js", "-sd", str(folder / "nats")]
+    words = [program("nats-server"), "-a", "127.0.0.1", "-p", str(port)]
+    words += ["-js", "-sd", str(folder / "nats")] if keeps else []
     with running(words, port):
         yield f"nats://127.0.0.1:{port}"
 

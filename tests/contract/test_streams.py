@@ -6,12 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.brokers import BROKERS, broker
+from tests.brokers import BROKERS, broker, nats_server
 
+from springtide.domain.errors import SourceUnavailable
 from springtide.streams.broker import open_broker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from springtide.streams.broker import Broker
     from springtide.streams.consuming import Delivery
@@ -86,3 +88,18 @@ def test_what_was_not_done_with_comes_again_in_order_and_what_was_never_does(url
         assert arrived == [str(number) for number in range(25)]
 
     asyncio.run(story())
+
+
+def test_a_nats_server_that_keeps_nothing_is_refused_with_what_it_lacks(tmp_path: Path) -> None:
+    with nats_server(tmp_path, keeps=False) as url:
+        lacking = opened(url)
+
+        async def story() -> None:
+            try:
+                await lacking.start()
+            finally:
+                await lacking.stop()
+
+        with pytest.raises(SourceUnavailable, match="has no JetStream") as refused:
+            asyncio.run(story())
+    assert "-js" in refused.value.do

@@ -211,6 +211,21 @@ def test_a_broker_that_is_away_is_said_within_seconds(tmp_path: Path, kind: str)
     assert "a batch counts once" not in said
 
 
+@pytest.mark.parametrize("kind", ["kafka", "nats", "amqp", "redis"])
+def test_a_consumer_whose_broker_is_away_says_so_and_ends_when_it_is_told_to(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "springtide.toml").write_text(f'[streams]\nurl = "{kind}://127.0.0.1:{free_port()}"\n')
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        consumer = subprocess.Popen([COMMAND, "stream"], cwd=tmp_path, env=environment(), stdout=out, stderr=out)
+    try:
+        wait_until(lambda: "the broker does not answer, again in" in log.read_text(), log)
+    finally:
+        consumer.send_signal(signal.SIGTERM)
+        code = consumer.wait(PATIENCE_S)
+    assert code == 0, log.read_text()
+    assert "Springtide reads" not in log.read_text()
+
+
 @pytest.mark.parametrize(("table", "region"), [("../t", "r"), ("t", "a\nb"), ("t", "")])
 def test_names_that_the_consumer_would_refuse_are_refused_before_anything_is_sent(
     tmp_path: Path, table: str, region: str

@@ -20,7 +20,7 @@ from springtide.app.streams.events import publish_events
 from springtide.app.streams.handlers import Handlers, handlers
 from springtide.app.streams.sending import broker_of, payloads_of, topic
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import SpringtideError
+from springtide.domain.errors import SettingsError, SpringtideError
 from springtide.streams.broker import without_password
 from springtide.streams.consuming import Consumer, Delivery, Inlet, Take
 from springtide.streams.messages import JobMessage, RowsMessage, encode
@@ -40,6 +40,7 @@ SWEEP_S = 3600.0
 QUIET_S = 60.0  # without a delivery: what had piled up has been read
 LONGEST_WAIT_S = 30.0
 GRACE_S = 8.0  # for what is being handled to come to its end
+START_S = 12.0  # for a client to connect, and for a broker to free what a dead consumer held
 LOOK_S = 1.0  # how often the outbox is looked at
 DUTY, DUTY_SPAN = "stream events", timedelta(seconds=15)
 
@@ -64,7 +65,7 @@ class Consuming:
         self._told.set()
 
     async def run(self) -> None:
-        """Connect, and work until told to stop.
+        """Connect, and work until told to stop; says when it begins to read.
 
         Raises
         ------
@@ -74,6 +75,8 @@ class Consuming:
         """
         if not await self._connect():
             return
+        sys.stdout.write(f"Springtide reads {' and '.join(inlet.topic for inlet in self._inlets())}\n")
+        sys.stdout.flush()
         duties = [asyncio.create_task(one()) for one in (self._told.wait, self._broker.run, self._publish, self._sweep)]
         done, _ = await asyncio.wait(duties, return_when=asyncio.FIRST_COMPLETED)
         self._told.set()  # also where one of them broke: nothing more is taken
@@ -101,8 +104,8 @@ class Consuming:
             for inlet in self._inlets():
                 self._broker.read(inlet.topic, self._taking(inlet))
             try:
-                await self._broker.start()
-            except SpringtideError:
+                await self._start()
+            except SettingsError:
                 raise
             except Exception as error:  # noqa: BLE001 # every client has errors of its own
                 LOG.warning("the broker does not answer, again in %g s: %s", wait, without_password(error))
@@ -114,6 +117,17 @@ class Consuming:
             else:
                 return True
         return False
+
+    async def _start(self) -> None:
+        """Start the broker's client; one that tries for ever is given up after a while, or when told to stop."""
+        starting, telling = asyncio.create_task(self._broker.start()), asyncio.create_task(self._told.wait())
+        await asyncio.wait((starting, telling), timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
+        telling.cancel()
+        if not starting.done():
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            raise TimeoutError(f"no answer in {START_S:g} s")
+        starting.result()
 
     def _inlets(self) -> list[Inlet[Any]]:
         inlets: list[Inlet[Any]] = []
@@ -212,8 +226,6 @@ async def _run(live: LiveHome, home: Home, handlers: Handlers) -> bool:
     consuming, told = Consuming(home, handlers), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
-    sys.stdout.write(f"Springtide reads {topic(home, 'rows')} and {topic(home, 'jobs')}\n")
-    sys.stdout.flush()
     telling, watching = asyncio.create_task(told.wait()), asyncio.create_task(_watch(live, home))
     for one in (telling, watching):
         one.add_done_callback(lambda _: consuming.stop())

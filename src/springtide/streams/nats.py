@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from faststream.nats import JStream, NatsBroker
 from nats.errors import Error
 from nats.js.api import ConsumerConfig
-from nats.js.errors import NotFoundError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
+from springtide.domain.errors import SourceUnavailable
 from springtide.streams.consuming import Delivery, Take
 from springtide.streams.gathering import FORGOTTEN_S, KEPT_S
 
@@ -51,8 +52,21 @@ class Nats:
         self._takes[topic] = take
 
     async def start(self) -> None:
-        """Connect, and wait until what a dead consumer held is free again, so that order is kept."""
-        await self._broker.start()
+        """Connect, and wait until what a dead consumer held is free again, so that order is kept.
+
+        Raises
+        ------
+        SourceUnavailable
+            If the server keeps no messages.
+        """
+        try:
+            await self._broker.start()
+        except ServiceUnavailableError as error:
+            raise SourceUnavailable(
+                "the NATS server has no JetStream, which keeps messages",
+                where="url in section [streams]",
+                do="start it with -js, or write jetstream {} into its configuration",
+            ) from error
         client = await self._broker.connect()
         if any([await self._holds(client, topic) for topic in self._takes]):
             await asyncio.sleep(FORGOTTEN_S)
