@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NUMBERS = [{"name": name, "kind": "number"} for name in ("a", "b", "c")]
-MIXED = [{"name": "day", "kind": "date"}, *NUMBERS, {"name": "word", "kind": "category"}]
+REAL = [{**column, "name": "c (°%)"} if column["name"] == "c" else column for column in NUMBERS]
+REAL_MIXED = [{"name": "day", "kind": "date"}, *REAL, {"name": "word", "kind": "category"}]
 EXAMPLES = ROOT / "src" / "springtide" / "trainers" / "examples"
 FEW = {"epochs": 20, "patience": 5}
 
@@ -87,6 +88,10 @@ def table(n: int, seed: int, slope: float) -> pd.DataFrame:
     )
 
 
+def with_gaps(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(c=rows["c"].where(rows.index % 7 != 3)).rename(columns={"c": "c (°%)"})
+
+
 class Cell:
     """An environment with models in it, and a table whose law has changed since they were trained."""
 
@@ -96,6 +101,8 @@ class Cell:
         table(400, 2, 2.0).to_parquet(self.folder / "rows.parquet")
         self.later = table(200, 3, 2.0)
         self.later.drop(columns=["level", "rising"]).to_parquet(self.folder / "later.parquet")
+        with_gaps(table(400, 2, 2.0)).to_parquet(self.folder / "gaps.parquet")
+        with_gaps(self.later).drop(columns=["level", "rising"]).to_parquet(self.folder / "gaps-later.parquet")
 
     def train(self, name: str, **keys: Any) -> Path:
         keys = {"task": "regression", "target": "level", "columns": NUMBERS, "params": FEW, **keys}
@@ -117,12 +124,12 @@ class Cell:
         ]
 
     def scripted(self, name: str, example: str, ending: str, **keys: Any) -> list[Path]:
-        """Train with an example from scratch, then from its model; ask the last."""
+        """Train with an example from scratch, then from its model; ask the last. The table has gaps, and a name with signs."""
         keys = {
-            "task": "regression", "target": "level", "columns": MIXED, "params": {},
+            "task": "regression", "target": "level", "columns": REAL_MIXED, "params": {},
             "script": EXAMPLES / f"{example}.py", **keys,
         }  # fmt: skip
-        rows, later = self.folder / "rows.parquet", self.folder / "later.parquet"
+        rows, later = self.folder / "gaps.parquet", self.folder / "gaps-later.parquet"
         first, second = (self.folder / f"{name}-{which}" / f"model.{ending}" for which in ("first", "second"))
         return [
             self.environment.task(f"{name}-first", mode="train", data=rows, **keys),
@@ -196,7 +203,7 @@ def boosting(tmp_path_factory: pytest.TempPathFactory) -> Cell:
             cell.train("words", model=cell.folder / "partial.joblib", columns=text),
             cell.train("typo", framework="lightgbm", params={"leafs": 3}),
             *cell.scripted("script", "boosting", "txt"),
-            *cell.scripted("numbers", "boosting", "txt", columns=NUMBERS),
+            *cell.scripted("numbers", "boosting", "txt", columns=REAL),
             *cell.scripted("table", "scikit_learn", "skops", classes=["no", "yes"], **classes),
         ],
         before=BOOSTING,

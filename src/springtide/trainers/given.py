@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ def plain_columns(task: Task, known: Sequence[str] | None = None) -> tuple[str, 
     kinds = {column.name: column.kind for column in task.columns}
     if "features" in task.params:
         names = tuple(map(str, task.params["features"]))
-    elif known is not None and set(known) <= set(kinds):
-        names = tuple(known)
+    elif known is not None and (meant := _meant(known, tuple(kinds))) is not None:
+        names = meant
     else:
         names = task.features
     missing = [name for name in names if name not in kinds]
@@ -86,6 +87,22 @@ def plain_columns(task: Task, known: Sequence[str] | None = None) -> tuple[str, 
             "add predict(data, model_path) to the script, or train from scratch",
         )
     return names
+
+
+def _meant(known: Sequence[str], columns: Sequence[str]) -> tuple[str, ...] | None:
+    """The columns of the names that a model knows; None where the table does not have them all.
+
+    Libraries write names in a way of their own: LightGBM has an underscore for a space, and takes no brackets or colons.
+
+    >>> _meant(["price", "Temp_(C)"], ["Temp (C)", "price"])
+    ('price', 'Temp (C)')
+    """
+    if set(known) <= set(columns):
+        return tuple(known)
+    by_sign = {re.sub(r"\W", "_", name): name for name in columns}
+    found = [by_sign.get(re.sub(r"\W", "_", name)) for name in known]
+    names = tuple(name for name in found if name is not None)
+    return names if len(set(names)) == len(known) and len(by_sign) == len(columns) else None
 
 
 def _check_same_question(task: Task, given: Given) -> None:

@@ -47,9 +47,10 @@ def predict(task: Task) -> dict[str, Any]:
         answer, classes = _answer(rows, given, task)
     if not np.isfinite(answer).all():
         bad = int((~np.isfinite(answer)).reshape(len(answer), -1).any(axis=1).sum())
-        raise Refusal(
-            f"the model gives no finite numbers for {bad} rows", where="its answers", do="look for gaps in these rows"
-        )
+        do = "look for gaps in these rows"
+        if bad == len(answer):
+            do = "look for gaps in the rows that it was trained on: a network that has learned from one knows nothing"
+        raise Refusal(f"the model gives no finite numbers for {bad} of {len(answer)} rows", where="its answers", do=do)
     if classes:
         np.savez(task.out / PREDICTIONS, allow_pickle=False, probabilities=answer, classes=np.array(classes))
     else:

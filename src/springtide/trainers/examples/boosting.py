@@ -5,6 +5,7 @@ What it prints is the job's log. It learns from the columns of numbers and leave
 these too, add a `predict` that reads them (see the example for scikit-learn).
 """
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def train(
     numbers = data[params["features"]].select_dtypes("number")  # no texts, no dates
     features = numbers.to_numpy(np.float32)  # (rows, features), in the order of time
     # Where a column is left out, the model keeps the names of the others: by these it is given its columns later.
-    names = list(numbers) if len(numbers.columns) < len(params["features"]) else "auto"
+    # LightGBM takes no brackets, colons or spaces in names.
+    left_out = len(numbers.columns) < len(params["features"])
+    names = [re.sub(r"\W", "_", name) for name in numbers] if left_out else "auto"
     target = data[params["target"]]
     if params["classes"]:  # their places, as the probabilities have them
         target = target.map({name: place for place, name in enumerate(params["classes"])})

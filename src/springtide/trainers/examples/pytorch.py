@@ -36,7 +36,8 @@ class Network(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:  # (rows, width) -> (rows,)
         """Answer in the unit of the target."""
-        scaled: Tensor = self.layers((features - self.mean) / self.scale)[:, 0]
+        known = torch.nan_to_num((features - self.mean) / self.scale)  # a gap counts as the mean of its column
+        scaled: Tensor = self.layers(known)[:, 0]
         return scaled * self.target_scale + self.target_mean
 
 
@@ -47,12 +48,13 @@ def train(
     deadline = Deadline(0.9 * params["budget_s"])  # leaves time to save
     torch.manual_seed(params["seed"])
     features = as_tensor(data[params["features"]])  # (rows, width), in the order of time
-    target = torch.from_numpy(data[params["target"]].to_numpy(np.float32))
+    target = torch.tensor(data[params["target"]].to_numpy(np.float32))
     network = Network(features.shape[1])
     if model_path is not None:
         network.load_state_dict(torch.load(model_path, weights_only=True))
     else:
-        network.mean, network.scale = features.mean(0), features.std(0).clamp_min(1e-6)
+        network.mean = features.nanmean(0).nan_to_num()
+        network.scale = (features - network.mean).square().nanmean(0).nan_to_num().sqrt().clamp_min(1e-6)
         network.target_mean, network.target_scale = target.mean(), target.std().clamp_min(1e-6)
 
     optimizer = torch.optim.AdamW(network.parameters(), lr=params.number("learning_rate", 1e-3, low=0, high=1))
@@ -79,4 +81,4 @@ def predict(data: pd.DataFrame, model_path: Path) -> np.ndarray:
 
 def as_tensor(columns: pd.DataFrame) -> Tensor:
     """Columns of numbers as one table; texts and dates are left out."""
-    return torch.from_numpy(columns.select_dtypes("number").to_numpy(np.float32))
+    return torch.tensor(columns.select_dtypes("number").to_numpy(np.float32))

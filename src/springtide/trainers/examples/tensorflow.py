@@ -43,14 +43,7 @@ def train(
     if model_path is not None:
         network = keras.models.load_model(model_path)
     else:
-        scaling = keras.layers.Normalization()  # inside the model, so that nothing has to be kept beside it
-        scaling.adapt(features)
-        network = keras.Sequential([
-            keras.Input((features.shape[1],)),
-            scaling,
-            keras.layers.Dense(params.whole("hidden", 32, low=1, high=4096), activation="relu"),
-            keras.layers.Dense(1),
-        ])  # fmt: skip
+        network = new_network(features, target, hidden=params.whole("hidden", 32, low=1, high=4096))
     network.compile(optimizer=keras.optimizers.Adam(params.number("learning_rate", 1e-3, low=0, high=1)), loss="mse")
     network.fit(
         features,
@@ -64,6 +57,17 @@ def train(
         ],
     )
     network.save(out_path / "model.keras")
+
+
+def new_network(features: np.ndarray, target: np.ndarray, *, hidden: int) -> keras.Model:
+    """One hidden layer; what training rows were like is inside the model, so that nothing has to be kept beside it."""
+    columns = np.ma.masked_invalid(features)
+    mean, variance = columns.mean(axis=0).filled(0.0), columns.var(axis=0).filled(1.0)
+    rows = keras.Input((features.shape[1],))
+    scaled = keras.layers.Normalization(mean=mean, variance=variance)(rows)
+    known = keras.ops.nan_to_num(scaled)  # a gap counts as the mean of its column
+    answer = keras.layers.Dense(1)(keras.layers.Dense(hidden, activation="relu")(known))
+    return keras.Model(rows, keras.layers.Rescaling(max(target.std(), 1e-6), offset=target.mean())(answer))
 
 
 def predict(data: pd.DataFrame, model_path: Path) -> np.ndarray:
