@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -137,6 +138,19 @@ class Cell:
             self.environment.task(f"{name}-says", mode="predict", data=later, model=second, **keys),
         ]
 
+    def plain(self) -> list[Path]:
+        """Train with the example for TensorFlow without its function `predict`, and convert what it made."""
+        example = (EXAMPLES / "tensorflow.py").read_text()
+        script, trained = self.folder / "plain.py", self.folder / "plain"
+        script.write_text(re.sub(r"def predict\(.*?(?=\ndef )", "", example, flags=re.DOTALL))
+        made = {"model": trained / "model.keras", "preprocessing": trained / "preprocessing.json"}
+        keys = {"task": "regression", "target": "level", "columns": REAL, "params": {"epochs": 2}}
+        later = self.folder / "gaps-later.parquet"
+        return [
+            self.environment.task("plain", mode="train", data=self.folder / "gaps.parquet", script=script, **keys),
+            self.environment.task("plain-graph", mode="convert", data=later, **made, **keys),
+        ]
+
     def says(self, name: str) -> Any:
         self.environment.result(name)
         return np.load(self.folder / name / "predictions.npz", allow_pickle=False)
@@ -162,6 +176,7 @@ def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Cell:
             cell.train("wide", model=cell.folder / "wide.keras"),
             cell.train("lambda", model=cell.folder / "lambda.keras"),
             *cell.scripted("script", "tensorflow", "keras", params={"epochs": 10, "learning_rate": 0.03}),
+            *cell.plain(),
         ],
         before=TENSORFLOW,
     )
@@ -292,6 +307,11 @@ def test_every_example_trains_goes_on_from_its_model_and_is_asked(cell: Cell, na
     assert first["format"] == second["format"] == form
     bar = 0.2 if second["classes"] else 0.5 * cell.later["level"].std()
     assert cell.loss(f"{name}-says") < bar
+
+
+def test_a_script_for_numbers_needs_no_function_of_its_own_to_leave_as_onnx(tensorflow: Cell) -> None:
+    graph = tensorflow.environment.result("plain-graph")
+    assert graph["parity"] <= graph["tolerance"]
 
 
 def test_a_saved_model_comes_back_as_a_zip_that_holds_nothing_else(tensorflow: Cell) -> None:

@@ -61,11 +61,11 @@ def train(
 
 def new_network(features: np.ndarray, target: np.ndarray, *, hidden: int) -> keras.Model:
     """One hidden layer; what training rows were like is inside the model, so that nothing has to be kept beside it."""
-    columns = np.ma.masked_invalid(features)
-    mean, variance = columns.mean(axis=0).filled(0.0), columns.var(axis=0).filled(1.0)
+    means = np.ma.masked_invalid(features).mean(axis=0).filled(0.0)
+    scaling = keras.layers.Normalization()
+    scaling.adapt(np.where(np.isfinite(features), features, means))
     rows = keras.Input((features.shape[1],))
-    scaled = keras.layers.Normalization(mean=mean, variance=variance)(rows)
-    known = keras.ops.nan_to_num(scaled)  # a gap counts as the mean of its column
+    known = keras.ops.nan_to_num(scaling(rows))  # a gap counts as the mean of its column
     answer = keras.layers.Dense(1)(keras.layers.Dense(hidden, activation="relu")(known))
     return keras.Model(rows, keras.layers.Rescaling(max(target.std(), 1e-6), offset=target.mean())(answer))
 

@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reads it when i
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from springtide.sdk import Refusal
 from springtide.trainers.answers import measure, read_answer
@@ -78,8 +79,17 @@ class KerasNetwork:
 
         patch_tf2onnx()
         features = tf.TensorSpec((None, width), tf.float32, name="features")
-        graph = tf.function(lambda features: self.call(features, training=False))
-        tf2onnx.convert.from_function(graph, [features], output_path=str(path))
+        graph = tf.function(lambda features: self.call(features, training=False)).get_concrete_function(features)
+        # All else that the graph reads becomes a constant: scaling layers hold tensors, which would be inputs of their own.
+        frozen = convert_variables_to_constants_v2(graph)
+        (given,), (answer,) = frozen.inputs, frozen.outputs
+        tf2onnx.convert.from_graph_def(
+            frozen.graph.as_graph_def(),
+            input_names=[given.name],
+            output_names=[answer.name],
+            tensors_to_rename={given.name: "features", answer.name: "answer"},
+            output_path=str(path),
+        )
 
 
 class KerasLearner:
