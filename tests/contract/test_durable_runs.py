@@ -112,7 +112,7 @@ def test_a_run_that_waits_is_cancelled_at_once_and_no_worker_takes_it_up(home: H
     ended = queue.cancel(home, run.id, by="anna")
     assert (ended.state, ended.failure and ended.failure.what) == ("cancelled", "cancelled by anna")
     assert home.registry.active_run("m0") is None
-    with pytest.raises(Conflict, match="has cancelled already"):
+    with pytest.raises(Conflict, match="has ended already: cancelled"):
         queue.cancel(home, run.id, by="anna")
 
 

@@ -80,9 +80,9 @@ def cancel(home: Home, run: str, *, by: str) -> Run:
     why = f"cancelled by {by}"
     found = home.registry.change_run(run, lambda found: found if found.ended else replace(found, stop_asked=why))
     if found.ended:
-        raise Conflict(f"run {run} has {found.state} already", where=f"run {run}", do="nothing is left to stop")
+        raise Conflict(f"run {run} has ended already: {found.state}", where=f"run {run}", do="nothing is left to stop")
     if found.state == "queued" or is_gone(found.process):
-        failure = Failure(why, "the queue", "start it again when you like")
+        failure = Failure(why, "the queue", "ask for it again when you like")
         end = home.registry.end_run(
             run, lambda found: replace(found, state="cancelled", failure=failure, finished=utc_now())
         )

@@ -59,7 +59,7 @@ def read(path: Path, *, environ: Mapping[str, str], recipes: Mapping[str, type[B
             where=str(path.absolute()),
             do="run `springtide init`, or name one with --config",
         )
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -73,6 +73,18 @@ def read(path: Path, *, environ: Mapping[str, str], recipes: Mapping[str, type[B
         return Settings.model_validate({**raw, "models": models})
     except ValidationError as error:
         raise _explain(error, path=path, text=text) from error
+
+
+def _text(path: Path) -> str:
+    """The file's text; some editors begin it with a byte order mark."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"not UTF-8: {error.reason} at byte {error.start}", where=str(path), do="save it as UTF-8"
+        ) from error
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", where=str(path), do="see to its rights") from error
 
 
 def _tables(raw: dict[str, Any], section: str, path: Path) -> dict[str, dict[str, Any]]:
@@ -154,6 +166,8 @@ def _explain(error: ValidationError, *, path: Path, text: str, above: tuple[str,
     if first["type"] == "missing":
         return SettingsError(f"key {place[-1]!r} is missing", where=where, do=f"add it to [{'.'.join(place[:-1])}]")
     if isinstance(cause := first.get("ctx", {}).get("error"), SettingsError):
+        if not place:  # what is wrong between two sections: the one that it names
+            where = _where(path, text, tuple(cause.where.split(".")))
         return SettingsError(cause.what, where=where, do=cause.do)
     message = first["msg"].removeprefix("Value error, ")
     return SettingsError(f"{'.'.join(place)}: {message}", where=where, do=_change(first["input"], place))

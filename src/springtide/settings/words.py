@@ -619,8 +619,8 @@ class Settings(_Section):
             source = self.rows_source(model.table)
             if model.retrain.regions and not (source is not None and source.regions and source.period):
                 raise SettingsError(
-                    f"models.{name}.retrain.regions waits for regions that nothing names",
-                    where="models",
+                    "regions are waited for, and nothing names them",
+                    where=f"models.{name}.retrain.regions",
                     do=f'give table {model.table} a source of kind = "rows" with regions and a period',
                 )
         return self

@@ -520,3 +520,22 @@ def test_a_wrong_url_of_a_broker_is_refused_without_repeating_it(url: str, file:
 @pytest.mark.parametrize("line", ['prefix = "a b"', 'group = ""', "together = 0", 'patience = "0s"', 'link = "x"'])
 def test_a_stream_that_cannot_be_is_refused_with_its_line(line: str, file: Path) -> None:
     assert f"line 2 (streams.{line.split(maxsplit=1)[0]})" in refusal(file, f"[streams]\n{line}\n", {}).where
+
+
+def test_a_byte_order_mark_is_no_part_of_the_settings(file: Path) -> None:
+    file.write_bytes(b'\xef\xbb\xbf[home]\nstore = "./here"\n')
+    assert read(file, environ={}, recipes={}).home.store == "./here"
+
+
+def test_a_file_that_is_no_text_or_cannot_be_read_is_refused_in_words(file: Path) -> None:
+    file.write_bytes(b'[home]\nstore = "v\xffr"\n')
+    with pytest.raises(SettingsError, match="not UTF-8: invalid start byte at byte 17"):
+        read(file, environ={}, recipes={})
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory"):
+        read(file.parent, environ={}, recipes={})
+
+
+def test_what_is_wrong_between_two_sections_is_told_with_its_line(file: Path) -> None:
+    refused = refusal(file, MODEL + "[models.btc.retrain]\nregions = true\n")
+    assert refused.what == "regions are waited for, and nothing names them"
+    assert refused.where == f"{file}, line 5 (models.btc.retrain.regions)"

@@ -444,7 +444,7 @@ def _failed(what: str, *, where: str, do: str, **flags: bool) -> Said:
 
 def _end_of(said: Said) -> tuple[Any, Failure | None]:
     if "cancelled" in said:
-        return "cancelled", Failure(said["cancelled"], "the run", "start it again when you like")
+        return "cancelled", Failure(said["cancelled"], "the run", "ask for it again when you like")
     if "failed" in said:
         failed = said["failed"]
         return "failed", Failure(failed["what"], failed["where"], failed["do"])
