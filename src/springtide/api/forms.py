@@ -8,7 +8,8 @@ from litestar import Request
 from litestar.exceptions import ClientException
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
-from springtide.domain.errors import TooLarge
+from springtide.app.jobs import FILES
+from springtide.domain.errors import BadRows, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -19,7 +20,7 @@ MOST_FIELD = 1_000_000  # bytes
 
 
 class FormRequest(Request[Any, Any, Any]):
-    """A request whose form may have fields of a megabyte, and files of any size.
+    """A request whose form has the files of a job, of any size, and fields of a megabyte at most.
 
     Litestar holds every field that has no file name in memory, however large it is.
     """
@@ -29,8 +30,10 @@ class FormRequest(Request[Any, Any, Any]):
 
         Raises
         ------
+        BadRows
+            As soon as one of the files comes as a mere field.
         TooLarge
-            As soon as a field that is no file is larger than a megabyte.
+            As soon as a field is larger than a megabyte.
         ClientException
             If it is no form.
         """
@@ -42,6 +45,8 @@ class FormRequest(Request[Any, Any, Any]):
                     for part in parser.parse(chunk):
                         if isinstance(part, MultipartSegment):
                             field = part
+                            if not field.filename and field.name in FILES:
+                                raise _no_file(field)
                         if field is not None and not field.filename and field.bytes_received > MOST_FIELD:
                             raise _too_large(field)
                     yield chunk
@@ -53,5 +58,13 @@ def _too_large(field: MultipartSegment) -> TooLarge:
     return TooLarge(
         f"field {field.name!r} is larger than {MOST_FIELD:,} bytes",
         where="the form",
-        do="send data, model, script and requirements as files with a name: curl -F data=@FILE",
+        do="send less of it",
+    )
+
+
+def _no_file(field: MultipartSegment) -> BadRows:
+    return BadRows(
+        f"field {field.name!r} is no file",
+        where="the form",
+        do=f"send it as one, with a name: curl -F {field.name}=@FILE",
     )

@@ -7,15 +7,15 @@ import io
 import re
 import tempfile
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import PurePath
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
 from springtide.app.hand_over import check_places, sealed
-from springtide.app.queue import made_before, new_run_id
+from springtide.app.queue import anyone_works, made_before, new_run_id
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.job import Job, JobParams
@@ -78,15 +78,27 @@ def read_params(text: str | bytes) -> JobParams:
     where = "params of the job"
     try:
         raw = msgspec.json.decode(text, type=dict[str, Any])
-        known = [one.name for one in fields(JobParams)]
-        for name in raw:
-            if name not in known:
-                raise BadRows(f"key {name!r} is not known", where=where, do=did_you_mean(name, known))
-        params: JobParams = msgspec.convert(raw, JobParams)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise BadRows(str(error), where=where, do="docs/jobs.md lists the keys; target is needed") from error
+        raise BadRows(str(error), where=where, do='write a JSON object: {"target": "sold"}') from error
+    if "target" not in raw:
+        raise BadRows("target is missing", where=where, do="name the column that is to be predicted")
+    meant = get_type_hints(JobParams)
+    for name, value in raw.items():
+        if name not in meant:
+            raise BadRows(f"key {name!r} is not known", where=where, do=did_you_mean(name, meant))
+        try:
+            msgspec.convert(value, meant[name])
+        except msgspec.ValidationError as error:
+            raise BadRows(f"{name}: {error}", where=where, do=_allowed(meant[name], value)) from error
+    params: JobParams = msgspec.convert(raw, JobParams)
     _check(params, where)
     return params
+
+
+def _allowed(meant: Any, value: object) -> str:
+    """What may stand where `value` does not."""
+    choices = [word for one in (meant, *get_args(meant)) if get_origin(one) is Literal for word in get_args(one)]
+    return did_you_mean(str(value), choices) if choices else "docs/jobs.md says what it means"
 
 
 def _check(params: JobParams, where: str) -> None:
@@ -94,6 +106,7 @@ def _check(params: JobParams, where: str) -> None:
         "judge must be a share from 0.05 to 0.5": not 0.05 <= params.judge <= 0.5,
         "budget_s must be from 1 to 86,400": not 1 <= params.budget_s <= 86_400,
         "alpha must be above 0 and below 1": not 0 < params.alpha < 1,
+        "seed must be from 0 to 4,294,967,295": not 0 <= params.seed < 2**32,
         "name must be letters, digits, - and _": params.name is not None
         and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", params.name),
     }
@@ -255,6 +268,7 @@ def _described(home: Home, job: Job, waiting: Sequence[Run]) -> dict[str, Any]:
         "model": run.model,
         "state": run.state,
         "runs_ahead": ahead,
+        "anyone_works": None if ahead is None else anyone_works(home),
         "created": job.created,
         "finished": run.finished,
         "params": {name: value for name, value in asdict(job.params).items() if name not in SECRET},

@@ -163,18 +163,25 @@ def test_files_that_a_killed_sender_has_left_are_removed_after_a_while(home: Hom
     [
         ("{", "input data was truncated"),
         ("[]", "Expected `object`"),
-        ("{}", "missing required field `target`"),
+        ("{}", "target is missing"),
         ('{"target": 3}', "Expected `str`"),
         ('{"target": "y", "budgt": 3}', "key 'budgt' is not known"),
+        ('{"target": "y", "seed": -1}', "seed must be from 0"),
         ('{"target": "y", "judge": 0.9}', "judge must be a share"),
         ('{"target": "y", "name": "../x"}', "name must be letters"),
-        ('{"target": "y", "framework": "theano"}', "Invalid enum value 'theano'"),
+        ('{"target": "y", "framework": "theano"}', "framework: Invalid enum value 'theano'"),
     ],
 )
 def test_wrong_params_are_refused_with_the_key(text: str, what: str) -> None:
     with pytest.raises(BadRows) as refused:
         jobs.read_params(text)
     assert what.lower() in refused.value.what.lower()
+
+
+def test_a_wrong_choice_is_refused_with_what_there_is() -> None:
+    with pytest.raises(BadRows) as refused:
+        jobs.read_params('{"target": "y", "framework": "tensorflw"}')
+    assert refused.value.do.startswith("did you mean 'tensorflow'? known: lightgbm, pytorch")
 
 
 @pytest.mark.parametrize(
