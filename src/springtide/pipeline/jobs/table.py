@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from springtide.sources.files.contents import Sheet
     from springtide.trainers.task import Kind
 
-__all__ = ["FEWEST", "JobTable", "Parts", "cut", "read_table"]
+__all__ = ["FEWEST", "MOST_UNPACKED", "JobTable", "Parts", "cut", "read_table"]
 
 FEWEST = 20  # rows that train, and rows that judge
 MOST_CLASSES = 100
