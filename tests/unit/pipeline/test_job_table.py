@@ -283,6 +283,15 @@ def test_a_file_that_takes_more_than_it_may_is_refused_before_it_takes_it(bomb: 
     assert process.memory_info().rss - before < 100 << 20
 
 
+def test_of_several_tables_in_one_archive_none_is_guessed() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("a.csv", "b.csv", "c.csv"):
+            archive.writestr(name, csv())
+    with pytest.raises(BadRows, match="several tables in one file"):
+        read(file.getvalue(), "sales.zip")
+
+
 def test_a_workbook_is_the_same_table_as_the_csv() -> None:
     table = read(workbook(cells_of(60), "Tver"), "sales.xlsx")
     lines = ["town,sold", *(f"Tver,{n}" for n in range(2, 62))]

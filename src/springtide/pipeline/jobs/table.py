@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -127,10 +128,9 @@ def cut(table: JobTable, share: float, *, not_before: datetime | None) -> Parts:
 
 
 def _only_sheet(data: bytes, name: str, where: str, bound: Bound) -> Sheet:
-    sheets = list(read_sheets(data, name=name, where=where, bound=bound))
-    if len(sheets) != 1:
-        raise BadRows(f"{len(sheets)} tables in one file", where=where, do="send one table")
-    (sheet,) = sheets
+    sheet, *more = islice(read_sheets(data, name=name, where=where, bound=bound), 2)
+    if more:
+        raise BadRows("several tables in one file", where=where, do="send one table")
     if not sheet.headers:
         raise BadRows("the first row has no names of columns", where=where, do="add a header row")
     twice = {one for one in sheet.headers if sheet.headers.count(one) > 1}

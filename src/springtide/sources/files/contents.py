@@ -128,6 +128,8 @@ def _read_zip(data: bytes, *, name: str, where: str, bound: Bound | None, depth:
             yield _read_workbook(data, name=name, where=where, bound=bound)
             return
         members = [member for member in archive.infolist() if _is_data(member)]
+        if bound is not None:
+            bound.check(sum(member.file_size for member in members), where)
         if not members:
             names = ", ".join(archive.namelist()[:5]) or "nothing"
             raise BadRows(
@@ -135,8 +137,6 @@ def _read_zip(data: bytes, *, name: str, where: str, bound: Bound | None, depth:
             )
         for member in members:
             inside = f"{where}, {member.filename}"
-            if bound is not None:
-                bound.check(member.file_size, inside)
             yield from read_sheets(
                 _unzip(archive, member, inside), name=member.filename, where=inside, bound=bound, depth=depth + 1
             )

@@ -25,7 +25,11 @@ class Bound:
     def check(self, size: int, where: str) -> None:
         """Raise `TooLarge` where it is more."""
         if size > self.most:
-            raise TooLarge(f"it unpacks to more than {self.most:,} bytes", where=where, do=self.do)
+            raise self.exceeded(where)
+
+    def exceeded(self, where: str) -> TooLarge:
+        """What is said of a table that takes more."""
+        return TooLarge(f"it unpacks to more than {self.most:,} bytes", where=where, do=self.do)
 
 
 def check_unpacked(data: bytes, rows: pl.LazyFrame, *, bound: Bound, where: str) -> None:

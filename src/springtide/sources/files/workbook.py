@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Unreadable", "read_first_sheet", "read_within"]
 
 SECONDS = 600.0
-UNREADABLE = 3  # the code with which the process says that it is no workbook
+UNREADABLE, TOO_LARGE = 3, 4  # what the process ends with where it is no workbook, and where its memory is used up
 FREE = 256 << 20  # bytes that the libraries take by themselves
+_KEPT = ("HOME", "LANG", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR")  # variables that the process sees
+_ONE_THREAD = {"POLARS_MAX_THREADS": "1", "RAYON_NUM_THREADS": "1"}
 
 
 class Unreadable(Exception):
@@ -48,7 +50,7 @@ def read_first_sheet(data: bytes) -> pl.DataFrame:
             drop_empty_rows=False,
             drop_empty_cols=False,
         )
-    except (pl.exceptions.PolarsError, fastexcel.FastExcelError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, fastexcel.FastExcelError) as error:
         raise Unreadable(str(error)) from error
 
 
@@ -63,16 +65,17 @@ def read_within(data: bytes, bound: Bound, where: str) -> pl.DataFrame:
         If it takes more, or longer than ten minutes.
     """
     command = [sys.executable, "-P", "-m", "springtide.sources.files.workbook", str(bound.most)]
-    environment = {**os.environ, "POLARS_MAX_THREADS": "1", "RAYON_NUM_THREADS": "1"}
+    environment = {**{name: os.environ[name] for name in _KEPT if name in os.environ}, **_ONE_THREAD}
     try:
         done = subprocess.run(command, input=data, env=environment, capture_output=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        bound.check(bound.most + 1, where)
-        raise
+    except subprocess.TimeoutExpired as late:
+        raise bound.exceeded(where) from late
     if done.returncode == UNREADABLE:
         raise Unreadable(done.stderr.decode(errors="replace"))
+    if done.returncode == TOO_LARGE or done.returncode < 0:  # Rust ends a process that gets no memory by a signal
+        raise bound.exceeded(where)
     if done.returncode:
-        bound.check(bound.most + 1, where)
+        raise RuntimeError(f"the reader of workbooks failed: {done.stderr.decode(errors='replace')[-500:]}")
     return pl.read_ipc(io.BytesIO(done.stdout))
 
 
@@ -87,6 +90,8 @@ def main(most: int) -> int:
     except Unreadable as error:
         sys.stderr.write(str(error))
         return UNREADABLE
+    except MemoryError:
+        return TOO_LARGE
     return 0
 
 
