@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 ROWS = [{"a": 1, "b": 2}, {"a": 10, "b": 20}]
 
 
@@ -373,6 +375,19 @@ def test_a_request_that_takes_too_long_is_ended() -> None:
     with pytest.raises(NotReady, match=r"no answer within 0\.3 s"):
         guarded.run({"features": graph_world.INPUTS})
     assert time.monotonic() - began < 5
+
+
+def test_rows_that_take_too_long_to_be_made_into_numbers_are_given_up() -> None:
+    guarded, made = Guarded(Session(summing(), where="model.onnx"), limit_s=0.1), []
+
+    def slowly(part: slice) -> NDArray[Any]:
+        made.append(part)
+        time.sleep(0.06)
+        return np.zeros((part.stop - part.start, 2), dtype=np.float32)
+
+    with pytest.raises(NotReady, match=r"no answer within 0\.1 s"):
+        guarded.answer(25_600, slowly)
+    assert len(made) < 10
 
 
 def test_requests_beyond_two_wait_a_while_and_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:

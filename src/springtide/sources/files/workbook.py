@@ -76,7 +76,9 @@ def read_within(data: bytes, bound: Bound, where: str) -> pl.DataFrame:
         raise bound.exceeded(where)
     if done.returncode:
         raise RuntimeError(f"the reader of workbooks failed: {done.stderr.decode(errors='replace')[-500:]}")
-    return pl.read_ipc(io.BytesIO(done.stdout))
+    cells = pl.read_ipc(io.BytesIO(done.stdout))
+    bound.check(int(cells.estimated_size()), where)
+    return cells
 
 
 def main(most: int) -> int:
