@@ -65,14 +65,7 @@ class Graph:
         """
         asked = Asked(rows, where=f"rows sent to model {self.version.model}")
         asked.check_columns(self.preprocessing.features)
-        classes, width = self.preprocessing.classes, int(self.session.inputs[0].shape[1] or 1)
-        if len(asked) * (width + len(classes)) > MOST_NUMBERS:
-            raise TooLarge(
-                f"{len(asked):,} rows, each of which is {width + len(classes):,} numbers to the model",
-                where=asked.where,
-                do=f"send at most {max(1, MOST_NUMBERS // (width + len(classes))):,} rows at once",
-            )
-        at_once = max((rows for rows in ROWS if rows * width <= NUMBERS_AT_ONCE), default=1)
+        classes, at_once = self.preprocessing.classes, self._rows_at_once(asked)
         raw = self.session.answer(len(asked), lambda part: self._matrix(asked, part), at_once=at_once)
         try:
             answer = read_answer(raw, len(classes), self.preprocessing.output or "mean")
@@ -85,6 +78,18 @@ class Graph:
         if not classes:
             return {self.preprocessing.target: answer.tolist()}
         return dict(zip(classes, answer.T.tolist(), strict=True))
+
+    def _rows_at_once(self, asked: Asked) -> int:
+        """How many rows are made into numbers together; raises `TooLarge` where all come to too many."""
+        width = int(self.session.inputs[0].shape[1] or 1)
+        numbers = width + len(self.preprocessing.classes)
+        if len(asked) * numbers > MOST_NUMBERS:
+            raise TooLarge(
+                f"{len(asked):,} rows, each of which is {numbers:,} numbers to the model",
+                where=asked.where,
+                do=f"send at most {max(1, MOST_NUMBERS // numbers):,} rows at once",
+            )
+        return max((rows for rows in ROWS if rows * width <= NUMBERS_AT_ONCE), default=1)
 
     def _matrix(self, asked: Asked, part: slice) -> NDArray[Any]:
         """Some of the rows as the graph's input."""
