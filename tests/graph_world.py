@@ -47,11 +47,11 @@ def model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
-def summing(times: float = 1.0) -> bytes:
+def summing(times: float = 1.0, *, width: int = WIDTH) -> bytes:
     """`times` the sum of a row."""
-    weights = np.full((WIDTH, 1), times, dtype=np.float32)
+    weights = np.full((width, 1), times, dtype=np.float32)
     made: bytes = model(
-        [helper.make_node("MatMul", ["features", "weights"], ["answer"])], {"weights": weights}
+        [helper.make_node("MatMul", ["features", "weights"], ["answer"])], {"weights": weights}, width=width
     ).SerializeToString()
     return made
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from springtide.serving.shelf import Shelf
 from springtide.settings.words import RowsSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -251,11 +250,7 @@ class Answers:
     ) -> dict[str, Any]:
         """An answer for each row of a table, by a model that a job has made."""
         graph = self.graphs.graph(name)
-        if isinstance(rows, Mapping):
-            rows = [dict(zip(rows, line, strict=True)) for line in zip(*rows.values(), strict=True)]
-        if not rows:
-            raise BadRows("no rows", where=f"rows sent to model {name}", do="send at least one")
-        answers = graph.predict(rows)
+        columns = graph.predict(rows)
         version = graph.version
         return {
             "model": name,
@@ -264,7 +259,7 @@ class Answers:
             "trained_until": version.manifest.trained_until,
             "verdict": version.verdict.reason,
             "warning": self.graphs.warning(name),
-            "columns": {column: [one[column] for one in answers] for column in answers[0]},
+            "columns": columns,
         }
 
     # who serves

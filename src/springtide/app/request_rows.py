@@ -67,8 +67,11 @@ def _text(value: Any, row: int, where: str) -> str:
 
 def _number(value: Any, name: str, row: int, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise BadRows(f"row {row}: {name} is {value!r}", where=where, do="send a number")
-    return float(value)
+        raise BadRows(f"row {row}: {name} is {value!r:.80}", where=where, do="send a number")
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise BadRows(f"row {row}: {name} is too large a number", where=where, do="send a smaller one") from error
 
 
 def _seconds(value: Any, row: int, where: str) -> int:

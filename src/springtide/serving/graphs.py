@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from springtide.domain.errors import BadRows, ModelRefused, NotFound, NotReady, did_you_mean
+from springtide.domain.errors import BadRows, ModelRefused, NotFound, NotReady, StoreFailed, TooLarge, did_you_mean
 from springtide.sdk import Refusal
+from springtide.serving.asked import Asked
 from springtide.serving.guarded import Guarded
 from springtide.serving.session import Session
 from springtide.trainers.answers import read_answer
 from springtide.trainers.formats import PREPROCESSING
-from springtide.trainers.labels import label
 from springtide.trainers.preprocessing import parse_preprocessing
-from springtide.trainers.proving import GRAPH, PROBE, prove
+from springtide.trainers.proving import GRAPH, PROBE, ROWS, prove
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,8 @@ __all__ = ["Graph", "Graphs"]
 FRESH_S = 1.0  # how long an answer to who serves is believed
 MOST_OPEN = 32  # graphs
 MOST_HELD = 2 << 30  # bytes that all open graphs hold
+MOST_NUMBERS = 5_000_000  # that the rows of one request and their answers come to
+NUMBERS_AT_ONCE = 2_000_000  # of them that are made before the graph has answered
 PROOFS = 2  # at once
 PATIENCE_S = 5.0  # that a request waits while others have a graph proven
 LOG = logging.getLogger("springtide.serving")
@@ -49,33 +51,53 @@ class Graph:
     preprocessing: Preprocessing
     held: int  # bytes, about
 
-    def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """An answer a row: the mean, or the probability of every class.
+    def predict(self, rows: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> dict[str, list[float]]:
+        """An answer to each row, as columns: the mean, or the probability of every class.
 
         Raises
         ------
         BadRows
             If a row lacks a column, or holds something else than what the column is.
+        TooLarge
+            If the rows come to more numbers than one request may.
         ModelRefused
             If what the graph answers is not what its preprocessing says.
         """
-        where = f"rows sent to model {self.version.model}"
-        arrays = {name: _column(rows, name, kind, where) for name, kind in self.preprocessing.kinds()}
-        try:
-            matrix = self.preprocessing.matrix(arrays)
-        except Refusal as refused:
-            raise BadRows(refused.what, where=where, do=refused.do) from refused
-        (raw,) = self.session.run({self.session.inputs[0].name: matrix})
-        classes = self.preprocessing.classes
+        asked = Asked(rows, where=f"rows sent to model {self.version.model}")
+        asked.check_columns(self.preprocessing.features)
+        classes, at_once = self.preprocessing.classes, self._rows_at_once(asked)
+        raw = self.session.answer(len(asked), lambda part: self._matrix(asked, part), at_once=at_once)
         try:
             answer = read_answer(raw, len(classes), self.preprocessing.output or "mean")
         except Refusal as refused:
             raise ModelRefused(refused.what, where=self.version.name, do=refused.do) from refused
         if not np.isfinite(answer).all():
-            raise BadRows("no finite answer to these rows", where=where, do="look for gaps and extreme values in them")
+            raise BadRows(
+                "no finite answer to these rows", where=asked.where, do="look for gaps and extreme values in them"
+            )
         if not classes:
-            return [{self.preprocessing.target: value} for value in answer.tolist()]
-        return [dict(zip(classes, line, strict=True)) for line in answer.tolist()]
+            return {self.preprocessing.target: answer.tolist()}
+        return dict(zip(classes, answer.T.tolist(), strict=True))
+
+    def _rows_at_once(self, asked: Asked) -> int:
+        """How many rows are made into numbers together; raises `TooLarge` where all come to too many."""
+        width = int(self.session.inputs[0].shape[1] or 1)
+        numbers = width + len(self.preprocessing.classes)
+        if len(asked) * numbers > MOST_NUMBERS:
+            raise TooLarge(
+                f"{len(asked):,} rows, each of which is {numbers:,} numbers to the model",
+                where=asked.where,
+                do=f"send at most {max(1, MOST_NUMBERS // numbers):,} rows at once",
+            )
+        return max((rows for rows in ROWS if rows * width <= NUMBERS_AT_ONCE), default=1)
+
+    def _matrix(self, asked: Asked, part: slice) -> NDArray[Any]:
+        """Some of the rows as the graph's input."""
+        arrays = {name: asked.column(name, kind, part) for name, kind in self.preprocessing.kinds()}
+        try:
+            return self.preprocessing.matrix(arrays)
+        except Refusal as refused:
+            raise BadRows(refused.what, where=asked.where, do=refused.do) from refused
 
 
 @dataclass
@@ -103,8 +125,10 @@ class Graphs:
         self._registry, self._most, self._most_bytes = registry, most, most_bytes
         self._open: OrderedDict[str, Graph] = OrderedDict()  # the one asked last at its end
         self._places: dict[str, _Place] = {}
-        self._champions: Mapping[str, int] = {}
+        self._champions: Mapping[str, int] | None = None  # as far as the database was heard of
         self._asked = -np.inf
+        self._asking = threading.Lock()  # held by the one request that asks it
+        self._away = False  # when it was last asked
         self._lock = threading.Lock()  # of what is above; never held while a graph is proven, opened or run
         self._proofs = threading.BoundedSemaphore(PROOFS)
 
@@ -118,8 +142,8 @@ class Graphs:
         NotReady
             If it has no graph, the graph does not give its own answers, or it is being proven still.
         """
+        number = self._champion(name)
         with self._lock:
-            number = self._champion(name)
             place = self._places.setdefault(name, _Place())
             known = self._open.get(name)
             if known is not None:
@@ -159,17 +183,43 @@ class Graphs:
 
     def warning(self, name: str) -> str | None:
         """Why the version that should serve does not, where another one does."""
-        number, place = self._champions.get(name, 0), self._places.get(name)
+        number, place = (self._champions or {}).get(name, 0), self._places.get(name)
         refusal = None if place is None else place.refusal(number)
         return None if refusal is None else f"{name}@{number} is refused and does not serve: {refusal.what}"
 
     def _champion(self, name: str) -> int:
-        if time.monotonic() - self._asked > FRESH_S:
-            self._champions, self._asked = self._registry.champions(), time.monotonic()
-        if name not in self._champions:
-            known = did_you_mean(name, self._champions)
+        champions = self._known_champions()
+        if name not in champions:
+            known = did_you_mean(name, champions)
             raise NotFound(f"there is no model {name!r}", where="springtide.toml, and models of jobs", do=known)
-        return self._champions[name]
+        return champions[name]
+
+    def _known_champions(self) -> Mapping[str, int]:
+        """Who serves; one request at a time asks for it, and while the database is away those that were known go on."""
+        known = self._champions
+        if time.monotonic() - self._asked <= FRESH_S and known is not None:
+            return known
+        if not self._asking.acquire(timeout=0 if known is not None else PATIENCE_S):
+            if known is None:
+                raise NotReady(
+                    "the database is being asked who serves", where="the registry", do="ask again in a moment"
+                )
+            return known
+        try:
+            if known is None and self._champions is not None:  # somebody else was told while this one waited
+                return self._champions
+            self._champions, self._away = self._registry.champions(), False
+        except (NotReady, StoreFailed) as away:
+            if known is None:
+                raise
+            if not self._away:
+                LOG.warning("the models that serve go on, and new ones do not come: %s", away.what)
+            self._away = True
+            return known
+        finally:
+            self._asked = time.monotonic()
+            self._asking.release()
+        return self._champions
 
     def _follow(self, name: str, number: int, place: _Place, known: Graph | None) -> Graph:
         """Open a version, or remember why it may not be."""
@@ -244,21 +294,3 @@ class Graphs:
 
 def _being_opened(name: str) -> NotReady:
     return NotReady("it is being opened", where=f"model {name}", do="ask again in a moment")
-
-
-def _column(rows: Sequence[Mapping[str, Any]], name: str, kind: str, where: str) -> NDArray[Any]:
-    """One column of all rows; a value that is not there is a gap, as it was in training."""
-    if rows and not any(name in row for row in rows):
-        raise BadRows(f"no column {name!r}", where=where, do="send the columns that the model has learned from")
-    values = [row.get(name) for row in rows]
-    try:
-        if kind == "number":
-            return np.array([np.nan if value is None else float(value) for value in values], dtype=np.float64)
-        if kind == "date":
-            return np.array(
-                [np.datetime64("NaT") if value is None else np.datetime64(str(value)) for value in values],
-                "datetime64[us]",
-            )
-    except (TypeError, ValueError) as error:
-        raise BadRows(f"column {name!r} is a {kind}: {error}", where=where, do=f"send a {kind}, or null") from error
-    return np.array([None if value is None else label(value) for value in values], dtype=object)

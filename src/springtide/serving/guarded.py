@@ -13,7 +13,7 @@ from springtide.domain.errors import BadRows, ModelRefused, NotReady
 from springtide.trainers.proving import ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -49,26 +49,39 @@ class Guarded:
             If the answer takes too long, or too many ask at once.
         """
         self._session.check_feeds(feeds)
-        ((name, rows),) = feeds.items()
-        if not len(rows):
+        ((_, rows),) = feeds.items()
+        return [self.answer(len(rows), lambda part: rows[part])]
+
+    def answer(self, count: int, make: Callable[[slice], NDArray[Any]], *, at_once: int = ROWS[-1]) -> NDArray[Any]:
+        """The answers to `count` rows that `make` gives in parts of no more than `at_once`, within the turn and the limit.
+
+        Raises
+        ------
+        BadRows
+            If the rows do not fit the graph, or there are none.
+        NotReady
+            If the answer takes too long, or too many ask at once.
+        """
+        if not count:
             raise BadRows("no rows", where=self._session.where, do="send at least one")
         with self._turn(), _limited(self._limit_s) as options:
-            answers, at = [], 0
-            while at < len(rows):
-                part = rows[at : at + ROWS[-1]]
-                answers.append(self._answer(name, part, options))
-                at += len(part)
-        return [np.concatenate(answers)]
+            answers = []
+            for start in range(0, count, at_once):
+                part = make(slice(start, min(start + at_once, count)))
+                if options.terminate:
+                    raise self._late()
+                answers.append(self._answer(part, options))
+        return np.concatenate(answers)
 
-    def _answer(self, name: str, part: NDArray[Any], options: onnxruntime.RunOptions) -> NDArray[Any]:
+    def _answer(self, part: NDArray[Any], options: onnxruntime.RunOptions) -> NDArray[Any]:
         size = next(rows for rows in ROWS if rows >= len(part))
         filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
         try:
-            (answer,) = self._session.run({name: filled}, options=options)
+            (answer,) = self._session.run({self.inputs[0].name: filled}, options=options)
         except BadRows as error:
             if not options.terminate:
                 raise
-            raise self._busy(f"no answer within {self._limit_s:g} s") from error
+            raise self._late() from error
         if answer.ndim not in (1, 2) or len(answer) != size:
             raise ModelRefused(
                 f"it answers {size} rows with the shape {list(answer.shape)}", where=self._session.where, do="retrain"
@@ -83,6 +96,9 @@ class Guarded:
             yield
         finally:
             self._turns.release()
+
+    def _late(self) -> NotReady:
+        return self._busy(f"no answer within {self._limit_s:g} s")
 
     def _busy(self, what: str) -> NotReady:
         return NotReady(what, where=self._session.where, do="send fewer rows at once, or ask again in a moment")

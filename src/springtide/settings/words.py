@@ -546,6 +546,9 @@ class Jobs(_Section):
     max_body: Annotated[
         Bytes, Field(ge=100_000, description="The largest job over HTTP: data, model and script together.")
     ] = 1_000_000_000
+    max_unpacked: Annotated[
+        Bytes, Field(ge=1_000_000, description="The most memory that the table of a job takes once it is unpacked.")
+    ] = 2_000_000_000
     deliver: Annotated[
         tuple[str, ...],
         Field(description="Folders, and beginnings of web addresses, where a client may have its model put."),

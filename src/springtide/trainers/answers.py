@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
     from springtide.trainers.preprocessing import Output
 
-__all__ = ["infer_output", "measure", "read_answer"]
+__all__ = ["MOST", "infer_output", "measure", "read_answer"]
 
+MOST = 1e150  # a target or a mean beyond it has no square
 _TINY = 1e-15  # the least probability that the log loss sees
 
 
@@ -48,6 +49,11 @@ def infer_output(raw: NDArray[Any], classes: int) -> Output:
 def read_answer(raw: NDArray[Any], classes: int, output: Output) -> NDArray[np.float64]:
     """Means (n,), or probabilities (n, classes), from a model's numbers.
 
+    Raises
+    ------
+    Refusal
+        If the shape does not fit, or a mean is beyond 1e150; what is not finite is left to the caller.
+
     Examples
     --------
     >>> read_answer(np.array([[0.25]]), 2, "probabilities")
@@ -58,6 +64,10 @@ def read_answer(raw: NDArray[Any], classes: int, output: Output) -> NDArray[np.f
     table = np.asarray(raw, np.float64).reshape(len(raw), -1)
     if classes == 0:
         _check_shape(raw, (1,), "one number a row")
+        if (np.isfinite(table) & (np.abs(table) > MOST)).any():
+            raise Refusal(
+                f"the model answers with numbers beyond {MOST:g}", where="the model's output", do="train from scratch"
+            )
         return table[:, 0]
     _check_shape(raw, (1, classes) if classes == 2 else (classes,), f"{classes} classes")
     if table.shape[1] == 1:  # of the second class

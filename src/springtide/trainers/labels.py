@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["label"]
+__all__ = ["label", "level"]
+
+_TRUTHS = ("true", "false")
 
 
 def label(value: object) -> str:
@@ -18,3 +20,13 @@ def label(value: object) -> str:
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
     return str(value)
+
+
+def level(value: object) -> str:
+    """The text that names a level: a truth has one, however it is spelled.
+
+    >>> level(True), level("True"), level("FALSE"), level("Tver"), level(3.0)
+    ('true', 'true', 'false', 'Tver', '3')
+    """
+    text = label(value)
+    return lowered if (lowered := text.lower()) in _TRUTHS else text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from springtide.sdk import Refusal
+from springtide.trainers.labels import level
 from springtide.trainers.task import Question
 
 if TYPE_CHECKING:
@@ -68,12 +69,12 @@ class Category:
     def fit(cls, name: str, values: NDArray[Any]) -> Category:
         """Take the most frequent levels of (n,) training values."""
         counts = Counter(value for value in values if value is not None)
-        frequent = sorted(counts, key=lambda level: (-counts[level], level))[:MOST_LEVELS]
+        frequent = sorted(counts, key=lambda one: (-counts[one], one))[:MOST_LEVELS]
         return cls(name, tuple(sorted(frequent)))
 
     def columns(self, values: NDArray[Any]) -> list[NDArray[Any]]:
         """Return the matrix's columns of (n,) labels."""
-        one_hot = [values == level for level in self.levels]
+        one_hot = [values == level(known) for known in self.levels]
         return [*one_hot, ~np.logical_or.reduce([*one_hot, np.zeros(len(values), bool)])]
 
 

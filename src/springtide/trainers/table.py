@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from springtide.sdk import Refusal
-from springtide.trainers.labels import label
+from springtide.trainers.labels import label, level
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -126,7 +126,7 @@ def _array(values: pd.Series, column: Column) -> NDArray[Any]:
     if column.kind == "date":
         return _dates(values, where)
     missing = values.isna().to_numpy()
-    return np.array([None if gone else label(value) for value, gone in zip(values, missing, strict=True)], dtype=object)
+    return np.array([None if gone else level(value) for value, gone in zip(values, missing, strict=True)], dtype=object)
 
 
 def _numbers(values: pd.Series, where: str) -> NDArray[np.float64]:

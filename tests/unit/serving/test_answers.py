@@ -143,6 +143,8 @@ def test_records_and_columns_are_the_same_to_a_prediction(answers: Answers) -> N
         (records(ds=0), "doubled or off the grid"),
         (records(close="7"), "row 1: close is '7'"),
         (records(close=None), "row 1: close is None"),
+        (records(close=10**400), "row 1: close is too large a number"),
+        (records(ds=10**400), "row 1: ds is 1000000"),
         (records(close=-1), "row 1 holds"),
         (records(close=float("nan")), "row 1 holds"),
         (records(unique_id=7), "row 1: unique_id is 7"),

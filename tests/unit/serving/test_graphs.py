@@ -5,24 +5,29 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import tracemalloc
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from sqlalchemy import event
 from tests import graph_world
 from tests.graph_world import GraphWorld, make_graph_world, preprocessing, probe, summing
 
 from springtide.app.answers import Answers
-from springtide.domain.errors import BadRows, ModelRefused, NotFound, NotReady
+from springtide.domain.errors import BadRows, ModelRefused, NotFound, NotReady, TooLarge
 from springtide.serving import graphs as module
 from springtide.serving.graphs import Graphs
 from springtide.serving.guarded import Guarded
 from springtide.serving.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
 ROWS = [{"a": 1, "b": 2}, {"a": 10, "b": 20}]
 
@@ -89,6 +94,96 @@ def test_a_model_without_a_graph_says_so(world: GraphWorld) -> None:
     world.publish("sums", None, probe())
     with pytest.raises(NotReady, match="has no ONNX graph"):
         Graphs(world.home.registry).graph("sums")
+
+
+def test_as_many_rows_as_a_request_may_send_take_little_memory(world: GraphWorld) -> None:
+    part = {"kind": "category", "levels": [f"l{number}" for number in range(100)]}
+    parts = [{"name": name, **part} for name in "abc"]
+    inputs, answered = np.eye(2, 303, dtype=np.float32), np.ones((2, 1), dtype=np.float32)
+    probed = probe(in_features=inputs, out_0=answered)
+    world.publish("wide", summing(width=303), probed, preprocessing(parts=parts))
+    answers, count = Answers(world.home), 16_000
+    answers.predict("wide", {"a": ["l1"], "b": [1], "c": [None]})
+    tracemalloc.start()
+    try:
+        found = answers.predict("wide", {"a": ["l1"] * count, "b": [1] * count, "c": [None] * count})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found["columns"]["sum"] == [3.0] * count
+    assert peak < 8 << 20  # the whole matrix would have 19 MB, and three times as many while it is made
+
+
+def test_more_rows_than_a_request_may_send_are_refused_with_how_many_it_may(world: GraphWorld) -> None:
+    world.publish("sums", summing(), probe())
+    columns = {"a": [1] * 2_500_001, "b": [2] * 2_500_001}
+    with pytest.raises(TooLarge, match="2,500,001 rows, each of which is 2 numbers") as refused:
+        Answers(world.home).predict("sums", columns)
+    assert refused.value.do == "send at most 2,500,000 rows at once"
+
+
+@pytest.mark.parametrize(
+    ("rows", "what"),
+    [
+        ({"a": [1, 2], "b": [1]}, "columns of different lengths"),
+        ([{"a": 10**400, "b": 1}], "row 1: column 'a' holds a number that is too large"),
+        ([{"a": 1e300, "b": 1}], "too large for float32"),
+        ([], "no rows"),
+    ],
+)
+def test_rows_that_no_model_can_answer_are_refused_in_words(world: GraphWorld, rows: Any, what: str) -> None:
+    world.publish("sums", summing(), probe())
+    with pytest.raises(BadRows, match=what):
+        Answers(world.home).predict("sums", rows)
+
+
+# the database away
+
+
+@contextmanager
+def lost(world: GraphWorld) -> Iterator[None]:
+    """The database is not where it was; an empty one is."""
+    engine, file = world.home.registry.engine, world.folder / "var" / "springtide.db"
+    engine.dispose()
+    file.rename(file.with_suffix(".away"))
+    yield
+    engine.dispose()
+    file.with_suffix(".away").rename(file)
+
+
+def test_while_the_database_is_away_the_models_that_are_open_go_on_and_that_is_told_once(
+    world: GraphWorld, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.publish("sums", summing(), probe())
+    answers = Answers(world.home)
+    answers.predict("sums", ROWS)
+    with lost(world), caplog.at_level(logging.WARNING, "springtide.serving"):
+        assert [answers.predict("sums", ROWS)["version"] for _ in range(3)] == [1, 1, 1]
+        with pytest.raises(NotReady, match="the database has no tables"):
+            Graphs(world.home.registry).graph("sums")  # it has never known any
+    assert [line for line in caplog.messages if "models that serve go on" in line] == caplog.messages
+    assert len(caplog.messages) == 1
+    world.publish("sums", summing(2), probe(2))
+    assert answers.predict("sums", ROWS)["version"] == 2
+
+
+def test_one_request_asks_the_database_and_the_others_do_not_wait_for_it(world: GraphWorld) -> None:
+    world.publish("sums", summing(), probe())
+    graphs, inside, end, asked = Graphs(world.home.registry), threading.Event(), threading.Event(), []
+    graphs.graph("sums")
+
+    def slowly(*_: object) -> None:
+        asked.append(1)
+        inside.set()
+        assert end.wait(20)
+
+    event.listen(world.home.registry.engine, "before_cursor_execute", slowly)
+    asking = beside(lambda: graphs.graph("sums"))
+    assert inside.wait(20)
+    assert [graphs.graph("sums").version.number for _ in range(5)] == [1] * 5
+    assert len(asked) == 1
+    end.set()
+    asking.join()
 
 
 # versions that are refused
@@ -280,6 +375,19 @@ def test_a_request_that_takes_too_long_is_ended() -> None:
     with pytest.raises(NotReady, match=r"no answer within 0\.3 s"):
         guarded.run({"features": graph_world.INPUTS})
     assert time.monotonic() - began < 5
+
+
+def test_rows_that_take_too_long_to_be_made_into_numbers_are_given_up() -> None:
+    guarded, made = Guarded(Session(summing(), where="model.onnx"), limit_s=0.1), []
+
+    def slowly(part: slice) -> NDArray[Any]:
+        made.append(part)
+        time.sleep(0.06)
+        return np.zeros((part.stop - part.start, 2), dtype=np.float32)
+
+    with pytest.raises(NotReady, match=r"no answer within 0\.1 s"):
+        guarded.answer(25_600, slowly)
+    assert len(made) < 10
 
 
 def test_requests_beyond_two_wait_a_while_and_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ SAME_ROWS: dict[str, tuple[bytes, Form]] = {
     "tab": (b"day\ty\tn\tnote\n2024-01-01\t1.5\t3\tfine\n", "csv"),
     "a byte order mark": (b"\xef\xbb\xbf" + (HEADER + GOOD).encode(), "csv"),
     "windows line ends": ((HEADER + GOOD).replace("\n", "\r\n").encode(), "csv"),
+    "decimal commas": (b"day;y;n;note\n2024-01-01;1,5;3;fine\n", "csv"),
     "quotes": (b'"day","y","n","note"\n"2024-01-01","1.5","3","fine"\n', "csv"),
     "another order of columns": (b"note,n,y,day\nfine,3,1.5,2024-01-01\n", "csv"),
     "a list of objects": (b'[{"day":"2024-01-01","y":1.5,"n":3,"note":"fine"}]', "json"),
@@ -93,7 +94,12 @@ REFUSED: dict[str, tuple[bytes, Form, str]] = {
     "a row with too many cells": ((HEADER + GOOD + "2024-01-02,1,2,a,b\n").encode(), "csv", "5 cells"),
     "gzip": (b"\x1f\x8b\x08\x00" + b"\x00" * 40, "csv", "not UTF-8"),
     "all rows without a value": ((HEADER + "2024-01-01,,,\n2024-01-02,,,\n").encode(), "csv", "no value in any column"),
-    "decimal commas": (b"day;y;n;note\n2024-01-01;1,5;3;a\n2024-01-02;2,5;3;a\n", "csv", "y is no number: 1,5"),
+    "commas in numbers between commas": (b'day,y,n,note\n2024-01-01,"1,5",3,a\n', "csv", "y is no number: 1,5"),
+    "commas and points": (
+        b"day;y;n;note\n2024-01-01;1,5;3;a\n2024-01-02;1,7;3;a\n2024-01-03;2.5;3;a\n",
+        "csv",
+        "y is no number: 1,5",
+    ),
     "no JSON": (b'[{"day": ', "json", "the JSON cannot be read"),
     "JSON that is not UTF-8": (b'[{"day": "\xff"}]', "json", "the JSON cannot be read"),
     "JSON that is deep": (b"[" * 100_000, "json", "the JSON cannot be read"),
@@ -202,6 +208,13 @@ def test_a_formula_in_a_text_column_stays_the_text_that_it_is(text: str) -> None
 def test_a_line_break_in_quotes_is_part_of_its_cell() -> None:
     sent = read(HEADER + '2024-01-01,1,2,"one\ntwo"\n2024-01-02,1,2,"a ""b"", c"\n')
     assert sent.rows["note"].to_list() == ["one\ntwo", 'a "b", c']
+
+
+def test_decimal_commas_are_read_where_cells_are_not_separated_by_commas_and_a_bad_cell_is_named() -> None:
+    sent = read("day;y;n;note\n2024-01-01;1\u00a0234,5;3;a, b\n2024-01-02;1,2,3;3;1,5\n2024-01-03;7;3;1,5\n")
+    assert [row[1] for row in values(sent)] == [1234.5, 7.0]
+    assert values(sent)[1][3] == "1,5"
+    assert [(row.row, row.reason) for row in sent.faulty] == [(2, "y is no number: 1,2,3")]
 
 
 def test_a_missing_value_beside_others_is_a_null() -> None:

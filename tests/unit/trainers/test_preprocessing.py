@@ -66,6 +66,15 @@ def test_levels_that_training_never_saw_and_gaps_are_other() -> None:
     assert columns.tolist() == [[True, False, False], [False, False, True], [False, False, True], [False, True, False]]
 
 
+def test_a_truth_is_one_level_however_it_was_spelled_also_in_a_preprocessing_of_old() -> None:
+    (truths,) = arrays_of(pd.DataFrame({"flag": ["True", "FALSE", None, True]}), [Column("flag", "category")]).values()
+    assert truths.tolist() == ["true", "false", None, "true"]
+    for category in (Category.fit("flag", truths), Category("flag", ("False", "True"))):
+        false, true, other = category.columns(truths)
+        assert (false.tolist(), true.tolist()) == ([False, True, False, False], [True, False, False, True])
+        assert other.tolist() == [False, False, True, False]
+
+
 def test_only_the_most_frequent_levels_have_a_column() -> None:
     values = np.array([str(n) for n in range(300) for _ in range(1 + (n < 3))], dtype=object)
     town = Category.fit("town", values)

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from springtide.domain.errors import BadRows, TooFewRows, did_you_mean
-from springtide.sources.candles import LINE
 from springtide.sources.files.contents import read_sheets
+from springtide.sources.files.meaning import YEARS, is_in_reach, numbers_of, said, times_of, with_points
+from springtide.sources.files.unpacked import Bound
+from springtide.trainers.answers import MOST
+from springtide.trainers.labels import label
 from springtide.trainers.task import Column
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from springtide.domain.job import JobParams, Question
+    from springtide.sources.files.contents import Sheet
     from springtide.trainers.task import Kind
 
-__all__ = ["FEWEST", "JobTable", "Parts", "cut", "read_table"]
+__all__ = ["FEWEST", "MOST_UNPACKED", "JobTable", "Parts", "cut", "read_table"]
 
 FEWEST = 20  # rows that train, and rows that judge
 MOST_CLASSES = 100
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-", "?")
-TIMES = (
-    "%Y-%m-%dT%H:%M:%S%.f%#z",
-    "%Y-%m-%d %H:%M:%S%.f",
-    "%Y-%m-%dT%H:%M:%S%.f",
-    "%Y-%m-%d %H:%M",
-    "%Y-%m-%d",
-    "%d.%m.%Y",
-)
+MOST_UNPACKED = 2_000_000_000  # bytes of memory that the table may take
+IN_WORDS = (pl.String, pl.Categorical, pl.Enum, pl.Null, pl.Time, pl.Binary)  # types whose cells are read as text
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +57,8 @@ class Parts:
     judging: pl.DataFrame
 
 
-def read_table(data: bytes, name: str, params: JobParams) -> JobTable:
-    """Read what was sent.
+def read_table(data: bytes, name: str, params: JobParams, *, most_unpacked: int = MOST_UNPACKED) -> JobTable:
+    """Read what was sent; of columns that are not asked for nothing but the names.
 
     Raises
     ------
@@ -68,19 +66,21 @@ def read_table(data: bytes, name: str, params: JobParams) -> JobTable:
         If it is no table, lacks a named column, or its target cannot be learned.
     TooFewRows
         If there are not enough rows to train and to judge.
+    TooLarge
+        If it takes more than `most_unpacked` bytes of memory.
     """
     where = f"file {name}"
-    frame = _only_sheet(data, name, where)
-    for column in (params.target, *([params.time] if params.time else ()), *params.features):
-        if column not in frame.columns:
-            raise BadRows(f"there is no column {column!r}", where=where, do=did_you_mean(column, frame.columns))
+    bound = Bound(most_unpacked, "send fewer rows or columns, or let max_unpacked of section [jobs] be larger")
+    sheet = _only_sheet(data, name, where, bound)
+    frame = _wanted(sheet, params, where)
     notes: list[str] = []
-    typed = frame.select(_typed(frame[column]) for column in frame.columns)
+    commas = sheet.separator not in (None, ",")
+    typed = frame.select(_typed(frame[column], where, commas=commas) for column in frame.columns)
     time = _time(typed, params, where)
     if time is not None:
         typed = _in_order(typed, time, notes)
     typed = _with_target(typed, params.target, notes, where)
-    features = [one for one in params.features or typed.columns if one not in (params.target, LINE)]
+    features = [one for one in params.features or typed.columns if one != params.target]
     columns = _features(typed, features, notes, where)
     question, target, classes = _question(typed[params.target], params, where)
     if typed.height < 2 * FEWEST:
@@ -127,54 +127,88 @@ def cut(table: JobTable, share: float, *, not_before: datetime | None) -> Parts:
     return parts
 
 
-def _only_sheet(data: bytes, name: str, where: str) -> pl.DataFrame:
-    sheets = list(read_sheets(data, name=name, where=where))
-    if len(sheets) != 1:
-        raise BadRows(f"{len(sheets)} tables in one file", where=where, do="send one table")
-    (sheet,) = sheets
+def _only_sheet(data: bytes, name: str, where: str, bound: Bound) -> Sheet:
+    sheet, *more = islice(read_sheets(data, name=name, where=where, bound=bound), 2)
+    if more:
+        raise BadRows("several tables in one file", where=where, do="send one table")
     if not sheet.headers:
         raise BadRows("the first row has no names of columns", where=where, do="add a header row")
     twice = {one for one in sheet.headers if sheet.headers.count(one) > 1}
     if twice or "" in sheet.headers:
         what = f"two columns are called {sorted(twice)[0]!r}" if twice - {""} else "a column has no name"
         raise BadRows(what, where=where, do="give every column a name of its own")
+    return sheet
+
+
+def _wanted(sheet: Sheet, params: JobParams, where: str) -> pl.DataFrame:
+    """The columns that are asked for, under their names; all where no features are named."""
+    named = (params.target, *([params.time] if params.time else ()), *params.features)
+    for column in named:
+        if column not in sheet.headers:
+            raise BadRows(f"there is no column {column!r}", where=where, do=did_you_mean(column, sheet.headers))
+    wanted = set(named) if params.features else set(sheet.headers)
+    columns = {header: column for header, column in zip(sheet.headers, sheet.columns, strict=True) if header in wanted}
     try:
-        frame = sheet.frame.collect().select(sheet.columns)
-    except pl.exceptions.PolarsError as error:
+        rows = sheet.frame.select(pl.col(column).alias(header) for header, column in columns.items())
+        for name, kind in rows.collect_schema().items():
+            _check_type(name, kind, where)
+        return rows.collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise BadRows(
             f"cannot be read: {str(error).splitlines()[0]}", where=where, do="it may be damaged: export it again"
         ) from error
-    return frame.rename(dict(zip(sheet.columns, sheet.headers, strict=True)))
 
 
-def _typed(column: pl.Series) -> pl.Series:
+def _check_type(name: str, kind: pl.DataType, where: str) -> None:
+    if not (kind.is_numeric() or isinstance(kind, (pl.Boolean, pl.Date, pl.Datetime, *IN_WORDS))):
+        raise BadRows(
+            f"column {name!r} holds {kind}, which is no number, time or text",
+            where=where,
+            do="write it as numbers or text, or leave it out: name the columns to learn from in features",
+        )
+
+
+def _typed(column: pl.Series, where: str, *, commas: bool) -> pl.Series:
     """Numbers as float64, times as datetime (UTC, without zone), all else as text; a cell that looks like a formula is text."""
     kind = column.dtype
     if kind.is_numeric() or kind == pl.Boolean:
         return column.cast(pl.Float64).fill_nan(None)
-    if kind == pl.Datetime:
-        zone = kind.time_zone  # type: ignore[attr-defined]
-        return (column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column).dt.cast_time_unit(
-            "us"
+    if kind.is_temporal() and kind != pl.Time:
+        return _as_times(column, where)
+    try:
+        text = column.cast(pl.String)
+    except pl.exceptions.PolarsError as error:
+        raise BadRows(
+            f"column {column.name!r} holds bytes that are no UTF-8", where=where, do="write it as text, or leave it out"
+        ) from error
+    return _read_text(said(text), commas=commas)
+
+
+def _as_times(column: pl.Series, where: str) -> pl.Series:
+    if not is_in_reach(column).all():
+        raise BadRows(
+            f"column {column.name!r} holds times that are not of the years {YEARS[0]} to {YEARS[1]}",
+            where=where,
+            do="correct them, or leave them empty",
         )
-    if kind == pl.Date:
+    if column.dtype == pl.Date:
         return column.cast(pl.Datetime("us"))
-    return _read_text(column.cast(pl.String).str.strip_chars())
+    zone = column.dtype.time_zone  # type: ignore[attr-defined] # it is a datetime
+    utc = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if zone else column
+    return utc.dt.cast_time_unit("us")
 
 
-def _read_text(text: pl.Series) -> pl.Series:
-    """Cells that all are numbers, or times of one form; else what they are."""
-    text = text.set(text.is_in(MISSING), None)
+def _read_text(text: pl.Series, *, commas: bool) -> pl.Series:
+    """Cells that all are numbers, or times; else what they are. With `commas` a number may have one where others have a point."""
     given = text.drop_nulls()
     if given.is_empty():
         return text
-    if given.cast(pl.Float64, strict=False).is_finite().fill_null(value=False).all():
-        return text.cast(pl.Float64, strict=False)
-    for form in TIMES:
-        read = text.str.to_datetime(form, strict=False, time_unit="us")
-        if read.null_count() == text.null_count():
-            return read.dt.replace_time_zone(None) if read.dtype.time_zone else read  # type: ignore[attr-defined]
-    return text
+    if not numbers_of(given).has_nulls():
+        return numbers_of(text)
+    if commas and not given.str.contains(".", literal=True).any() and not numbers_of(with_points(given)).has_nulls():
+        return numbers_of(with_points(text))
+    times = times_of(text)
+    return times if times.null_count() == text.null_count() else text
 
 
 def _time(typed: pl.DataFrame, params: JobParams, where: str) -> str | None:
@@ -198,6 +232,12 @@ def _with_target(typed: pl.DataFrame, target: str, notes: list[str], where: str)
     nulls = typed[target].null_count()
     if nulls == typed.height:
         raise BadRows(f"the target {target!r} has no value at all", where=where, do="name the column to predict")
+    if typed[target].dtype == pl.Float64 and (odd := (typed[target].abs() > MOST).sum()):
+        raise BadRows(
+            f"{odd} values of the target {target!r} are infinite or beyond {MOST:g}",
+            where=where,
+            do="correct them, leave them empty, or give the target in a larger unit",
+        )
     if nulls:
         notes.append(f"{nulls} rows without a target were left out")
     return typed.drop_nulls(target)
@@ -238,14 +278,13 @@ def _question(target: pl.Series, params: JobParams, where: str) -> tuple[Questio
         return question, target, ()
     if target.dtype == pl.Datetime:
         raise BadRows(f"the target {params.target!r} is a time", where=where, do="name a column of numbers or classes")
-    text = (
-        target.cast(pl.Int64).cast(pl.String) if number and (target == target.round()).all() else target.cast(pl.String)
-    )
-    classes = tuple(text.unique().sort())
-    if question == "binary" and len(classes) != 2:
-        raise BadRows(f"{len(classes)} classes where two were asked for", where=where, do='ask for "multiclass"')
-    if len(classes) > MOST_CLASSES:
-        raise BadRows(
-            f"{len(classes)} classes", where=where, do=f"send at most {MOST_CLASSES}, or ask for a regression"
-        )
-    return question, text.alias(params.target), classes
+    count = target.n_unique()
+    if question == "binary" and count != 2:
+        raise BadRows(f"{count} classes where two were asked for", where=where, do='ask for "multiclass"')
+    if count > MOST_CLASSES:
+        raise BadRows(f"{count} classes", where=where, do=f"send at most {MOST_CLASSES}, or ask for a regression")
+    text = target.cast(pl.String)
+    if number and (target == target.round()).all():
+        whole = {value: label(value) for value in target.unique()}
+        text = target.replace_strict(whole, return_dtype=pl.String)
+    return question, text, tuple(text.unique().sort())

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 import zipfile
 import zlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
-import fastexcel
 import polars as pl
 
 from springtide.domain.errors import BadRows
 from springtide.sources.candles import LINE
+from springtide.sources.files.unpacked import TEXT, check_unpacked
+from springtide.sources.files.workbook import Unreadable, read_first_sheet, read_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from springtide.sources.files.unpacked import Bound
 
 __all__ = ["SUFFIXES", "Sheet", "read_csv", "read_parquet", "read_sheets"]
 
@@ -30,6 +34,7 @@ _MAX_RATIO = 200
 _SMALL_BYTES = 64 << 20  # below this the ratio does not matter
 _MAX_DEPTH = 2  # a gzip in a zip; there are archives that hold themselves
 _COMMENT_LINES = 20
+_QUOTED = re.compile(r'"[^"]*"')  # a separator inside is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Sheet:
     """One table of cells: a CSV, a Parquet file, the first sheet of a workbook.
 
     `frame` has the columns `columns` in the file's order; from text also `line`, and then every cell is text.
+    `separator` is what stands between the cells of a CSV.
     """
 
     where: str
@@ -44,28 +50,32 @@ class Sheet:
     headers: tuple[str, ...]  # empty when there is no header row
     columns: tuple[str, ...]
     frame: pl.LazyFrame
+    separator: str | None = None
 
 
-def read_sheets(data: bytes, *, name: str, where: str, depth: int = 0) -> Iterator[Sheet]:
-    """Yield the sheets of a file; several only for a zip.
+def read_sheets(data: bytes, *, name: str, where: str, bound: Bound | None = None, depth: int = 0) -> Iterator[Sheet]:
+    """Yield the sheets of a file; several only for a zip. No more than `bound` is unpacked, where there is one.
 
     Raises
     ------
     BadRows
         Empty, truncated or unreadable bytes, text that is not UTF-8, a zip that is no archive of data.
+    TooLarge
+        More than `bound`.
     """
     if not data:
         raise BadRows("the file is empty", where=where, do="export or download it again")
     if depth > _MAX_DEPTH:
         raise BadRows("packed inside packed inside packed", where=where, do="unpack it by hand and look")
     if data[:2] == b"\x1f\x8b":
-        yield from read_sheets(_gunzip(data, where), name=name, where=where, depth=depth + 1)
+        plain = _gunzip(data, where, bound)
+        yield from read_sheets(plain, name=name, where=where, bound=bound, depth=depth + 1)
     elif data[:4] == b"PAR1" or name.endswith((".parquet", ".pq")):
-        yield read_parquet(data, name=name, where=where)
+        yield read_parquet(data, name=name, where=where, bound=bound)
     elif data[:2] == b"PK" or name.endswith((".zip", ".xlsx")):
-        yield from _read_zip(data, name=name, where=where, depth=depth)
+        yield from _read_zip(data, name=name, where=where, bound=bound, depth=depth)
     else:
-        yield read_csv(data, name=name, where=where)
+        yield read_csv(data, name=name, where=where, bound=bound)
 
 
 def _stem(name: str) -> str:
@@ -90,20 +100,23 @@ def _limit(packed: int) -> int:
     return min(_MAX_BYTES, max(_SMALL_BYTES, packed * _MAX_RATIO))
 
 
-def _gunzip(data: bytes, where: str) -> bytes:
+def _gunzip(data: bytes, where: str, bound: Bound | None) -> bytes:
     """Unpack gzip, refusing a truncated or an absurd one."""
     limit = _limit(len(data))
+    most = limit if bound is None else min(limit, bound.most)
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-            plain = packed.read(limit + 1)
+            plain = packed.read(most + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise _damaged("gzip", error, where) from error
+    if bound is not None:
+        bound.check(len(plain), where)
     if len(plain) > limit:
         raise _too_big(where, f"more than {limit >> 20} MiB")
     return plain
 
 
-def _read_zip(data: bytes, *, name: str, where: str, depth: int) -> Iterator[Sheet]:
+def _read_zip(data: bytes, *, name: str, where: str, bound: Bound | None, depth: int) -> Iterator[Sheet]:
     """The sheets of an archive's members, or of a workbook, which is a zip too."""
     try:
         archive = zipfile.ZipFile(io.BytesIO(data))
@@ -112,9 +125,11 @@ def _read_zip(data: bytes, *, name: str, where: str, depth: int) -> Iterator[She
     with archive:
         _refuse_bad_archive(archive, packed=len(data), where=where)
         if "xl/workbook.xml" in archive.namelist():
-            yield _read_workbook(data, name=name, where=where)
+            yield _read_workbook(data, name=name, where=where, bound=bound)
             return
         members = [member for member in archive.infolist() if _is_data(member)]
+        if bound is not None:
+            bound.check(sum(member.file_size for member in members), where)
         if not members:
             names = ", ".join(archive.namelist()[:5]) or "nothing"
             raise BadRows(
@@ -122,7 +137,9 @@ def _read_zip(data: bytes, *, name: str, where: str, depth: int) -> Iterator[She
             )
         for member in members:
             inside = f"{where}, {member.filename}"
-            yield from read_sheets(_unzip(archive, member, inside), name=member.filename, where=inside, depth=depth + 1)
+            yield from read_sheets(
+                _unzip(archive, member, inside), name=member.filename, where=inside, bound=bound, depth=depth + 1
+            )
 
 
 def _refuse_bad_archive(archive: zipfile.ZipFile, *, packed: int, where: str) -> None:
@@ -166,11 +183,13 @@ def _damaged(kind: str, error: Exception, where: str) -> BadRows:
 # --- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def read_parquet(data: bytes, *, name: str, where: str) -> Sheet:
+def read_parquet(data: bytes, *, name: str, where: str, bound: Bound | None = None) -> Sheet:
     """The cells of a Parquet file, typed as they are; they are not read yet."""
     try:
         frame = pl.scan_parquet(io.BytesIO(data))
         headers = tuple(frame.collect_schema().names())
+        if bound is not None:
+            check_unpacked(data, frame, bound=bound, where=where)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _damaged("Parquet", error, where) from error
     return Sheet(where, _stem(name), headers, headers, frame)
@@ -179,33 +198,28 @@ def read_parquet(data: bytes, *, name: str, where: str) -> Sheet:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def _read_workbook(data: bytes, *, name: str, where: str) -> Sheet:
+def _read_workbook(data: bytes, *, name: str, where: str, bound: Bound | None) -> Sheet:
     """The first sheet of a workbook, every cell as text."""
     try:
-        cells = pl.read_excel(
-            data,
-            engine="calamine",
-            has_header=False,
-            infer_schema_length=0,
-            drop_empty_rows=False,
-            drop_empty_cols=False,
-        )
-    except (pl.exceptions.PolarsError, fastexcel.FastExcelError) as error:
+        cells = read_first_sheet(data) if bound is None else read_within(data, bound, where)
+    except Unreadable as error:
         raise _damaged("xlsx", error, where) from error
     return _text_sheet(cells, first_line=1, name=name, where=where)
 
 
-def read_csv(data: bytes, *, name: str, where: str) -> Sheet:
+def read_csv(data: bytes, *, name: str, where: str, bound: Bound | None = None) -> Sheet:
     """A CSV with any of the usual separators; lines before the header with less than half its cells are comments."""
     data = data.removeprefix(b"\xef\xbb\xbf")
-    head = _decode(data[: 1 << 16], where).splitlines()[:_COMMENT_LINES]
+    head = [_QUOTED.sub("", line) for line in _decode(data[: 1 << 16], where).splitlines()[:_COMMENT_LINES]]
     separator, usual = _separator(head)
     skip = next((at for at, line in enumerate(head) if 2 * line.count(separator) > usual), 0)
+    if bound is not None:
+        bound.check(len(data) + TEXT * (data.count(separator.encode()) + data.count(b"\n")), where)
     try:
         cells = pl.read_csv(data, has_header=False, infer_schema=False, separator=separator, skip_lines=skip)
     except pl.exceptions.PolarsError as error:
         raise _unreadable_csv(data, error, separator, skip, where) from error
-    return _text_sheet(cells, first_line=skip + 1, name=name, where=where)
+    return replace(_text_sheet(cells, first_line=skip + 1, name=name, where=where), separator=separator)
 
 
 def _decode(data: bytes, where: str) -> str:

@@ -11,7 +11,8 @@ import polars as pl
 from springtide.domain.errors import BadRows, TooLarge, did_you_mean
 from springtide.domain.rows import SERIES, TIME
 from springtide.sources.files.contents import read_csv, read_parquet
-from springtide.sources.sent.footer import announced_bytes
+from springtide.sources.files.meaning import with_points
+from springtide.sources.files.unpacked import Bound, check_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,6 @@ ROW = " row"  # a column with the number of each row as it was sent, from 1
 MOST_ROWS = 1_000_000
 UNPACKED = 20  # times the largest body, and at least as many bytes as follow, are held of one batch
 UNPACKED_BYTES = 64 << 20
-PIECE_ROWS = 10_000
 NOUNS = {"number": "a number", "integer": "an integer", "boolean": "a true or false", "time": "a time", "text": "text"}
 
 
@@ -71,7 +71,17 @@ def _from_csv(data: bytes, source: RowsSource, where: str) -> pl.DataFrame:
         names = ", ".join(their_columns(source).values())
         raise BadRows("no header row", where=where, do=f"write {names} into the first line")
     rows = _columns(sheet, source, where).with_row_index(ROW, 1)
-    return rows.filter(~pl.all_horizontal(pl.exclude(ROW).is_null())).collect()
+    cells = rows.filter(~pl.all_horizontal(pl.exclude(ROW).is_null())).collect()
+    if sheet.separator == ",":
+        return cells
+    return cells.with_columns(_with_points(cells[name]) for name, kind in source.values.items() if kind == "number")
+
+
+def _with_points(cells: pl.Series) -> pl.Series:
+    """Numbers with decimal commas, as spreadsheets write them in much of Europe, with points; where there are points already, as they are."""
+    if cells.str.contains(".", literal=True).any():
+        return cells
+    return with_points(cells.str.strip_chars())
 
 
 def _from_parquet(data: bytes, source: RowsSource, where: str) -> pl.DataFrame:
@@ -79,7 +89,8 @@ def _from_parquet(data: bytes, source: RowsSource, where: str) -> pl.DataFrame:
     rows = _columns(sheet, source, where)
     try:
         _check_types(rows.collect_schema(), source, where)
-        _check_unpacked(data, rows, source, where)
+        _check_size(rows.select(pl.len()).collect().item(), where)
+        check_unpacked(data, rows, bound=_bound(source), where=where)
         return rows.with_columns(pl.selectors.float().fill_nan(None)).with_row_index(ROW, 1).collect()
     except (pl.exceptions.PolarsError, OSError) as error:
         raise BadRows(
@@ -106,32 +117,12 @@ def _check_types(schema: pl.Schema, source: RowsSource, where: str) -> None:
             )
 
 
-def _check_unpacked(data: bytes, rows: pl.LazyFrame, source: RowsSource, where: str) -> None:
-    """Refuse, before it is unpacked, what a few bytes may hold: a thousand million rows, gigabytes of text.
-
-    The footer knows how much is packed, but not what a text that is kept once and repeated comes to.
-    """
-    most = max(UNPACKED_BYTES, UNPACKED * source.max_body)
-    _check_bytes(announced_bytes(data), most, where)
-    count = rows.select(pl.len()).collect().item()
-    _check_size(count, where)
-    texts = [
-        name for name, dtype in rows.collect_schema().items() if not dtype.is_numeric() and not dtype.is_temporal()
-    ]
-    total = 0
-    for start in range(0, count, PIECE_ROWS) if texts else ():
-        piece = rows.slice(start, PIECE_ROWS).select(pl.col(texts).cast(pl.String).str.len_bytes().cast(pl.Int64).sum())
-        total += sum(piece.collect().row(0))
-        _check_bytes(total, most, where)
-
-
-def _check_bytes(size: int, most: int, where: str) -> None:
-    if size > most:
-        raise TooLarge(
-            f"the batch unpacks to more than {most:,} bytes",
-            where=where,
-            do=f"send it in several batches; {UNPACKED} times max_body of the source is taken, and no less than {UNPACKED_BYTES:,}",
-        )
+def _bound(source: RowsSource) -> Bound:
+    """What a few bytes may not go beyond: a thousand million rows, gigabytes of text."""
+    return Bound(
+        max(UNPACKED_BYTES, UNPACKED * source.max_body),
+        f"send it in several batches; {UNPACKED} times max_body of the source is taken, and no less than {UNPACKED_BYTES:,}",
+    )
 
 
 def _from_json(data: bytes, source: RowsSource, where: str) -> pl.DataFrame:
