@@ -122,6 +122,7 @@ class Plain:
 Part = Number | Category | Date | Plain
 _PARTS: Mapping[str, type[Part]] = {"number": Number, "category": Category, "date": Date, "plain": Plain}
 _KINDS = {part: kind for kind, part in _PARTS.items()}
+_HELD = {"number": "numbers", "date": "times", "category": "texts"}
 _FITS: Mapping[str, Callable[[Any], bool]] = {  # what JSON holds, by the annotation of a field
     "str": lambda value: isinstance(value, str),
     "bool": lambda value: isinstance(value, bool),
@@ -151,7 +152,7 @@ class Preprocessing:
         Raises
         ------
         Refusal
-            If a column is missing, or a value is too large for it.
+            If a column is missing or of another kind, or a value is too large for it.
         """
         if missing := [name for name in self.features if name not in arrays]:
             raise Refusal(
@@ -159,6 +160,13 @@ class Preprocessing:
                 where="the table",
                 do=f"name it as it was ({', '.join(self.features[:8])}), or begin without the model",
             )
+        for name, kind in self.kinds():
+            if (found := _kind_of(arrays[name])) != kind:
+                raise Refusal(
+                    f"column {name!r} holds {_HELD[found]}, and the model has learned from {_HELD[kind]}",
+                    where="the table",
+                    do="look for cells that are something else than the others, or begin without the model",
+                )
         columns = [column for part in self.parts for column in part.columns(arrays[part.name])]
         with np.errstate(over="ignore"):  # it is told below
             matrix = np.column_stack(columns).astype(np.float32)
@@ -190,6 +198,11 @@ class Preprocessing:
         parts = [{"kind": _KINDS[type(part)], **asdict(part)} for part in self.parts]
         written = {"format": FORMAT, **asdict(self), "parts": parts}
         path.write_text(json.dumps(written, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def _kind_of(array: NDArray[Any]) -> str:
+    """The kind of a column whose array this is (see `Arrays`)."""
+    return {"f": "number", "M": "date"}.get(array.dtype.kind, "category")
 
 
 def fit(

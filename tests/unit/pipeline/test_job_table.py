@@ -114,7 +114,7 @@ def test_times_are_understood_in_the_forms_that_people_write(form: str) -> None:
 
 def test_a_day_of_a_year_of_two_digits_is_no_time_of_the_first_century() -> None:
     lines = ["at,sold", *(f"{1 + n % 28}.01.26,{n}" for n in range(50))]
-    assert read("\n".join(lines).encode()).columns == (Column("at", "category"),)
+    assert {time.year for time in read("\n".join(lines).encode()).frame["at"]} == {2026}
 
 
 def test_rows_come_in_the_order_of_time_where_a_column_says_it() -> None:
@@ -301,3 +301,50 @@ def test_a_workbook_is_the_same_table_as_the_csv() -> None:
 def test_bytes_that_are_no_workbook_are_refused_in_words() -> None:
     with pytest.raises(BadRows, match="cannot be read as xlsx"):
         read(workbook("<row", "a"), "sales.xlsx")
+
+
+def test_thousands_with_points_are_numbers_where_a_comma_says_so() -> None:
+    table = read(csv(separator=";", target=lambda n: f"{n}.{n % 7}00,5{n}"))
+    assert table.question == "regression"
+    assert table.frame["sold"][11] == 11_400.511
+
+
+def test_a_column_that_one_cell_keeps_from_being_numbers_is_told_with_that_cell() -> None:
+    lines = csv().decode().replace("t1,5.0", "t1,5 or so").encode()
+    table = read(lines)
+    assert Column("size", "category") in table.columns
+    assert table.notes == (
+        "column 'size' is learned as text: no numbers in 1 of 60 cells, the first is '5 or so' in row 11",
+    )
+
+
+def test_a_column_of_names_is_no_column_of_odd_numbers() -> None:
+    assert read(csv()).notes == ()
+
+
+def test_a_target_that_some_cells_keep_from_being_a_number_is_refused_with_the_first() -> None:
+    data = csv(target=lambda n: "many" if n == 7 else n)
+    with pytest.raises(BadRows, match="no numbers in 1 of 60 cells, the first is 'many' in row 8"):
+        read(data)
+    assert read(data, question="multiclass").question == "multiclass"
+
+
+@pytest.mark.parametrize("word", ["n/a", "#N/A", "#DIV/0!", "k.A.", "NULL"])
+def test_what_programs_write_for_nothing_is_nothing(word: str) -> None:
+    table = read(csv(target=lambda n: word if n == 7 else n))
+    assert (table.question, table.notes) == ("regression", ("1 rows without a target were left out",))
+
+
+def test_a_year_of_two_digits_is_near_ours() -> None:
+    table = read(csv().replace(b"2024-01-01", b"01.02.26").replace(b"2024-01-02", b"3.4.99"))
+    assert table.columns[0] == Column("day", "date")
+    assert {time.year for time in table.frame["day"]} == {2026, 1999, 2024}
+
+
+def test_columns_without_a_name_are_left_out() -> None:
+    lines = csv().decode().splitlines()
+    index = [",", *(f"{number}," for number in range(60))]
+    numbered = "\n".join(f"{first}{line}," for first, line in zip(index, lines, strict=True))
+    table = read(numbered.encode())
+    assert [column.name for column in table.columns] == ["day", "town", "size"]
+    assert table.notes == ("2 columns without a name were left out",)

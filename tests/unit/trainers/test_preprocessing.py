@@ -221,3 +221,11 @@ def test_the_width_is_that_of_the_matrix() -> None:
     fitted = fit(arrays, COLUMNS, question="regression", target="level", classes=())
     assert fitted.width() == fitted.matrix(arrays).shape[1]
     assert plain(["a", "b"], question="regression", target="level", classes=()).width() == 2
+
+
+def test_a_column_that_has_become_text_is_refused_by_its_name() -> None:
+    learned = fit(
+        {"size": np.array([1.0, 2.0])}, [Column("size", "number")], question="regression", target="sold", classes=()
+    )
+    with pytest.raises(Refusal, match="column 'size' holds texts, and the model has learned from numbers"):
+        learned.matrix({"size": np.array(["1", "two"], dtype=object)})

@@ -28,6 +28,7 @@ __all__ = ["FEWEST", "MOST_UNPACKED", "JobTable", "Parts", "cut", "read_table"]
 
 FEWEST = 20  # rows that train, and rows that judge
 MOST_CLASSES = 100
+MOST_ODD = 0.1  # share of the cells of a column that keep it from being one of numbers, or times
 MOST_UNPACKED = 2_000_000_000  # bytes of memory that the table may take
 IN_WORDS = (pl.String, pl.Categorical, pl.Enum, pl.Null, pl.Time, pl.Binary)  # types whose cells are read as text
 
@@ -77,6 +78,18 @@ def read_table(data: bytes, name: str, params: JobParams, *, most_unpacked: int 
     commas = sheet.separator not in (None, ",")
     typed = frame.select(_typed(frame[column], where, commas=commas) for column in frame.columns)
     time = _time(typed, params, where)
+    if "" in sheet.headers:
+        notes.append(f"{sheet.headers.count('')} columns without a name were left out")
+    for column in frame.columns:
+        if (odd := _odd_cells(frame[column], typed[column], commas=commas)) is None:
+            continue
+        if column == params.target and params.question in (None, "regression"):
+            raise BadRows(
+                f"the target {column!r}: {odd}",
+                where=where,
+                do='correct them, leave them empty, or ask for "multiclass"',
+            )
+        notes.append(f"column {column!r} is learned as text: {odd}")
     if time is not None:
         typed = _in_order(typed, time, notes)
     typed = _with_target(typed, params.target, notes, where)
@@ -133,10 +146,9 @@ def _only_sheet(data: bytes, name: str, where: str, bound: Bound) -> Sheet:
         raise BadRows("several tables in one file", where=where, do="send one table")
     if not sheet.headers:
         raise BadRows("the first row has no names of columns", where=where, do="add a header row")
-    twice = {one for one in sheet.headers if sheet.headers.count(one) > 1}
-    if twice or "" in sheet.headers:
-        what = f"two columns are called {sorted(twice)[0]!r}" if twice - {""} else "a column has no name"
-        raise BadRows(what, where=where, do="give every column a name of its own")
+    twice = {one for one in sheet.headers if one and sheet.headers.count(one) > 1}
+    if twice:
+        raise BadRows(f"two columns are called {min(twice)!r}", where=where, do="give every column a name of its own")
     return sheet
 
 
@@ -147,7 +159,11 @@ def _wanted(sheet: Sheet, params: JobParams, where: str) -> pl.DataFrame:
         if column not in sheet.headers:
             raise BadRows(f"there is no column {column!r}", where=where, do=did_you_mean(column, sheet.headers))
     wanted = set(named) if params.features else set(sheet.headers)
-    columns = {header: column for header, column in zip(sheet.headers, sheet.columns, strict=True) if header in wanted}
+    columns = {
+        header: column
+        for header, column in zip(sheet.headers, sheet.columns, strict=True)
+        if header and header in wanted
+    }
     try:
         rows = sheet.frame.select(pl.col(column).alias(header) for header, column in columns.items())
         for name, kind in rows.collect_schema().items():
@@ -205,10 +221,28 @@ def _read_text(text: pl.Series, *, commas: bool) -> pl.Series:
         return text
     if not numbers_of(given).has_nulls():
         return numbers_of(text)
-    if commas and not given.str.contains(".", literal=True).any() and not numbers_of(with_points(given)).has_nulls():
+    with_a_point_alone = given.str.contains(r"^[^,]*\.[^,]*$").any()
+    if commas and not with_a_point_alone and not numbers_of(with_points(given)).has_nulls():
         return numbers_of(with_points(text))
     times = times_of(text)
     return times if times.null_count() == text.null_count() else text
+
+
+def _odd_cells(column: pl.Series, typed: pl.Series, *, commas: bool) -> str | None:
+    """The cells without which a column of text would be one of numbers, or of times; None where they are many."""
+    if typed.dtype != pl.String or column.dtype not in IN_WORDS:
+        return None
+    for noun, read in (
+        ("numbers", lambda text: numbers_of(with_points(text) if commas else text)),
+        ("times", times_of),
+    ):
+        odd = typed.is_not_null() & read(typed).is_null()
+        if 0 < odd.sum() <= MOST_ODD * typed.count():
+            row = odd.arg_max() or 0
+            return (
+                f"no {noun} in {odd.sum()} of {typed.count()} cells, the first is {typed[row]!r:.60} in row {row + 1}"
+            )
+    return None
 
 
 def _time(typed: pl.DataFrame, params: JobParams, where: str) -> str | None:

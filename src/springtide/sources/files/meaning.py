@@ -11,9 +11,13 @@ __all__ = ["BLANKS", "MISSING", "YEARS", "is_in_reach", "numbers_of", "said", "t
 BLANKS = "".join(
     map(chr, [*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F, 0x205F, 0x3000])
 )
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None", "-", "?")
-YEARS = (1000, 9999)  # a year has four digits: 31.01.26 is not of the year 26
+MISSING = (
+    *("", "-", "--", "?", "NA", "N/A", "n/a", "n.a.", "NaN", "nan", "NAN", "null", "NULL", "None", "k.A.", "k. A."),
+    *("#N/A", "#NA", "#DIV/0!", "#VALUE!", "#REF!", "#NUM!", "#NULL!", "#NAME?"),  # what a workbook says of a cell
+)
+YEARS = (1000, 9999)
 
+_SHORT = r"^([0-9]{1,2}\.[0-9]{1,2}\.)([0-9]{2})( |$)"  # of two digits the year is near ours
 _DAYS = r"^(?:[1-9][0-9]{3}-[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}\.[0-9]{1,2}\.[1-9][0-9]{3})(?:[ T]|$)"
 _TIMES = (
     "%Y-%m-%d",
@@ -26,8 +30,8 @@ _FIRST_DAY, _LAST_DAY = (
     day.toordinal() - date(1970, 1, 1).toordinal() for day in (date(YEARS[0], 1, 1), date(YEARS[1], 12, 31))
 )
 _UNITS_A_SECOND = {"ms": 10**3, "us": 10**6, "ns": 10**9}
-_COMMA = r"^[+-]?(?:[0-9]+|[0-9]{1,3}(?:[ \u{a0}\u{2009}\u{202f}][0-9]{3})+)(?:,[0-9]+)?$"
-_NOT_OF_A_NUMBER = r"[ \u{a0}\u{2009}\u{202f}]"
+_COMMA = r"^[+-]?(?:(?:[0-9]+|[0-9]{1,3}(?:[ \u{a0}\u{2009}\u{202f}][0-9]{3})+)(?:,[0-9]+)?|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+)$"
+_NOT_OF_A_NUMBER = r"[. \u{a0}\u{2009}\u{202f}]"
 
 
 def said(text: pl.Series) -> pl.Series:
@@ -51,10 +55,12 @@ def numbers_of(text: pl.Series) -> pl.Series:
 
 
 def with_points(text: pl.Series) -> pl.Series:
-    """Numbers with a decimal comma, and blanks between thousands, as they are written with a point; other texts as they are.
+    """Numbers with a decimal comma as they are written with a point; other texts as they are.
 
-    >>> with_points(pl.Series(["1,5", "-1 234,5", "1 234", "12 34", "1,2,3", "1.5"])).to_list()
-    ['1.5', '-1234.5', '1234', '12 34', '1,2,3', '1.5']
+    Blanks may stand between thousands, and points too where there is a comma: without one they could mean anything.
+
+    >>> with_points(pl.Series(["1,5", "-1 234,5", "1.234,50", "1 234", "12 34", "1,2,3", "1.5", "1.234"])).to_list()
+    ['1.5', '-1234.5', '1234.50', '1234', '12 34', '1,2,3', '1.5', '1.234']
     """
     points = text.str.replace_all(_NOT_OF_A_NUMBER, "").str.replace(",", ".", literal=True)
     return text.zip_with(~text.str.contains(_COMMA).fill_null(value=False), points)
@@ -63,10 +69,14 @@ def with_points(text: pl.Series) -> pl.Series:
 def times_of(text: pl.Series) -> pl.Series:
     """Texts as times in UTC without saying so; null where one is no time of the years 1000 to 9999.
 
+    A year of two digits is one of 1970 to 2069.
+
     >>> texts = pl.Series(["2026-01-31", "31.01.2026 12:00", "2026-01-31T12:00:00+03:00", "20260131", "31.01.26"])
     >>> [time and time.isoformat(" ") for time in times_of(texts).to_list()]
-    ['2026-01-31 00:00:00', '2026-01-31 12:00:00', '2026-01-31 09:00:00', None, None]
+    ['2026-01-31 00:00:00', '2026-01-31 12:00:00', '2026-01-31 09:00:00', None, '2026-01-31 00:00:00']
     """
+    text = text.str.replace(_SHORT.replace("[0-9]{2}", "[7-9][0-9]"), "${1}19${2}${3}")
+    text = text.str.replace(_SHORT, "${1}20${2}${3}")
     rest = text.set(~text.str.contains(_DAYS).fill_null(value=False), None)
     times = pl.Series(text.name, [None] * len(text), pl.Datetime("us"))
     for form in _TIMES:
