@@ -146,7 +146,7 @@ class Bench:
             try:
                 ended = self.engine.run(cell, limits, on_line=self._hear, stop=never)
             finally:
-                self.told.flush()
+                self.told.settle()
             yield [self._done(ended, work, str(number), task, limits) for number, task in enumerate(tasks)]
 
     def _hear(self, line: str) -> None:
