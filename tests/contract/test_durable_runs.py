@@ -178,6 +178,40 @@ def test_a_run_that_is_cancelled_while_it_trains_stops_within_two_seconds(home: 
     assert home.run_files.names(run.id) == set()
 
 
+def test_a_worker_that_cannot_read_the_record_of_another_beats_on(home: Home, workers: killing.Workers) -> None:
+    deadline = time.monotonic() + 60
+    while not home.registry.workers():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    with home.registry.engine.begin() as connection:
+        broken = "INSERT INTO springtide_workers VALUES ('x/1', 'elsewhere:1', '0', 'no time', 'no time')"
+        connection.execute(text(broken))
+    time.sleep(3)  # it has looked for the dead
+    with home.registry.engine.begin() as connection:
+        connection.execute(text("DELETE FROM springtide_workers WHERE id = 'x/1'"))
+    (before,) = home.registry.workers()
+    time.sleep(5)
+    (after,) = home.registry.workers()
+    assert after.beat > before.beat
+
+
+def test_a_run_whose_record_cannot_be_read_for_a_moment_can_still_be_cancelled(
+    home: Home, workers: killing.Workers
+) -> None:
+    run = queue.submit(home, "long", reasons=("by hand",))
+    wait_for(home, run.id, "train")
+    change = text("UPDATE springtide_runs SET run = :record WHERE id = :run")
+    with home.registry.engine.begin() as connection:
+        record = connection.scalar(text("SELECT run FROM springtide_runs WHERE id = :run"), {"run": run.id})
+        connection.execute(change, {"record": "{", "run": run.id})
+    time.sleep(1)
+    with home.registry.engine.begin() as connection:
+        connection.execute(change, {"record": record, "run": run.id})
+    queue.cancel(home, run.id, by="anna")
+    (ended,) = killing.wait_for_all(home, [run.id], patience_s=10)
+    assert ended.state == "cancelled"
+
+
 @pytest.mark.parametrize(("model", "words"), [("fat", "GB of memory"), ("slow", "took longer than the 1 s")])
 def test_a_run_that_passes_a_limit_fails_with_that_reason_and_the_worker_lives_on(
     home: Home, workers: killing.Workers, model: str, words: str

@@ -28,7 +28,7 @@ from springtide.app.answers import Answers
 from springtide.app.home import Home, open_home, read_settings
 from springtide.app.job_steps import steps_of_job
 from springtide.domain.clock import utc_now
-from springtide.domain.errors import ComputeFailed, Conflict, ModelRefused
+from springtide.domain.errors import BadRows, ComputeFailed, Conflict, ModelRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,6 +181,31 @@ def test_without_times_nothing_goes_on_from_what_may_have_seen_the_rows_that_jud
     assert "nobody knows whether untimed@1 has seen the rows that judge" in results["check"]["notes"][-1]
 
 
+def test_a_model_that_was_made_without_times_is_not_gone_on_with_when_times_are_named(home: Home) -> None:
+    work_off(home, sales(0, 400), name="timed-later", time=None, features=["size"])
+    results, version = work_off(home, sales(0, 400), name="timed-later", features=["size"])
+    assert results["train"]["start"] == "scratch"
+    assert "timed-later@1 has seen the rows that judge: trained from scratch" in results["check"]["notes"][-1]
+    assert "timed-later@1 may have seen these rows, which helps it and not the new model" in version.verdict.reason
+
+
+def test_rows_without_times_neither_add_to_evidence_nor_end_it(home: Home) -> None:
+    _, timed = work_off(home, sales(0, 300), name="clocks", features=["size"])
+    _, untimed = work_off(home, sales(0, 400), name="clocks", time=None, features=["size"])
+    _, again = work_off(home, sales(0, 400), name="clocks", judge=0.5, features=["size"])
+    assert timed.verdict.promote
+    assert timed.verdict.evidence is not None
+    assert untimed.verdict.evidence == timed.verdict.evidence | {"rivals": {}}  # of a new reign
+    assert again.verdict.evidence is not None
+    assert again.verdict.evidence["counted_until"] == timed.verdict.evidence["counted_until"] + 100 * 86_400
+    assert {one.blocks for one in again.verdict.comparisons} == {100}
+
+
+def test_evidence_without_times_cannot_be_asked_for(home: Home) -> None:
+    with pytest.raises(BadRows, match="the rows have no times"):
+        work_off(home, sales(0, 200), time=None, rule="anytime")
+
+
 def test_a_job_does_not_go_on_from_a_model_of_another_kind(
     home: Home, first: tuple[dict[str, Any], Version], tmp_path: Path
 ) -> None:
@@ -220,6 +245,31 @@ def test_a_script_trains_and_answers_and_what_it_reports_is_told_as_its_own(home
     assert version.verdict.promote
     told = [event.body for event in home.registry.events(version.manifest.run) if event.kind == "report"]
     assert any(one.get("note") == "half way" for one in told)
+
+
+GREEDY = """\
+import lightgbm
+
+def train(data, model_path, out_path, params, report):
+    rows = lightgbm.Dataset(data[["size"]], data[params["target"]])
+    lightgbm.train({"verbose": -1, "num_threads": 1}, rows, 21).save_model(out_path / "model.txt")
+
+def predict(data, model_path):
+    model = lightgbm.Booster(model_file=str(model_path))
+    if model.num_trees() == 20:
+        bytearray(4_000_000_000)
+    return model.predict(data[["size"]])
+"""
+
+
+def test_a_rival_that_passes_its_limits_is_left_out_and_nothing_is_promoted(home: Home) -> None:
+    _, of_20_trees = work_off(home, sales(0, 200), script=SCRIPT)
+    given = jobs.Sent.of("model.txt", home.registry.read(of_20_trees, "model.txt"))
+    results, version = work_off(home, sales(0, 400), model=given, script=GREEDY)
+    assert results["predict"]["new"] == "judged"
+    assert results["predict"]["given"].startswith("left out: it was stopped: out of memory (more than 1.50 GB)")
+    assert not version.verdict.promote
+    assert "the given model could not answer these rows" in version.verdict.reason
 
 
 def test_a_model_is_put_where_the_settings_allow_it(home: Home) -> None:
@@ -415,6 +465,11 @@ def impatient(home: Home) -> Home:
     """The same home, whose sandbox gives scripts four seconds."""
     short = home.settings.sandbox.model_copy(update={"time": timedelta(seconds=4)})
     return replace(home, settings=home.settings.model_copy(update={"sandbox": short}))
+
+
+def test_a_budget_that_the_sandbox_would_end_is_refused_before_anything_is_trained(impatient: Home) -> None:
+    with pytest.raises(BadRows, match=r"a training may take 3\.6 s here, and 4 s were asked for"):
+        work_off(impatient, sales(0, 200), budget_s=4)
 
 
 @pytest.mark.parametrize(

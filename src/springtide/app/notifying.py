@@ -278,11 +278,14 @@ def of_run(run: Run, entry: JournalEntry | None = None, verdict: Verdict | None 
     return Notice(
         id=f"{run.id}-failed",
         event="failed",
-        title=f"{run.model}: a run failed",
+        title=f"{run.model}: a run failed"
+        if run.version is None
+        else f"{run.model}: a run failed after it had made version {run.version}",
         text=f"{run.failure.what}\nwhere: {run.failure.where}\ndo: {run.failure.do}\nrun: {run.id}",
         at=run.finished or run.started,
         model=run.model,
         run=run.id,
+        version=run.version,
         facts={"reasons": list(run.reasons), "failure": asdict(run.failure)},
     )
 
@@ -290,7 +293,7 @@ def of_run(run: Run, entry: JournalEntry | None = None, verdict: Verdict | None 
 def _of_verdict(run: Run, entry: JournalEntry, verdict: Verdict) -> Notice:
     promoted = entry.action == "promote"
     serves = "no version serves" if entry.serving is None else f"{run.model}@{entry.serving} goes on serving"
-    lines = [verdict.reason, f"warning: {entry.warning}" if entry.warning else "", f"run: {run.id}"]
+    lines = [entry.reason, f"warning: {entry.warning}" if entry.warning else "", f"run: {run.id}"]
     return Notice(
         id=f"{run.id}-{'promoted' if promoted else 'kept'}",
         event="promoted" if promoted else "kept",

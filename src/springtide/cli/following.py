@@ -9,6 +9,7 @@ import click
 
 from springtide.app.queue import cancel, follow
 from springtide.domain.errors import SpringtideError
+from springtide.domain.printing import printable
 from springtide.tasks.seam import Advance
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _leave(what: str, stop: str) -> NoReturn:
 
 
 def line_of(event: Event) -> str:
-    """One line for people."""
+    """One line for people, of what can be printed alone: a script chooses some of its words."""
     body: dict[str, Any] = dict(event.body)
     step = body.pop("step", "")
     if event.kind == "log":
@@ -75,7 +76,7 @@ def line_of(event: Event) -> str:
         words = f"step {body['epoch']}, loss {body['loss']:.5g}, {body['seconds_left']:.0f} s left at most"
     else:
         words = ", ".join(f"{name} {_short(value)}" for name, value in body.items())
-    return f"{event.at:%H:%M:%S} {event.kind.replace('_', ' '):<13} {step:<9} {words}".rstrip()
+    return printable(f"{event.at:%H:%M:%S} {event.kind.replace('_', ' '):<13} {step:<9} {words}").rstrip()
 
 
 def _tell(event: Event, home: Home, reporter: Reporter) -> None:

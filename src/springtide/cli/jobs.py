@@ -18,6 +18,7 @@ from springtide.cli.following import line_of, print_events
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, short_time, stderr
 from springtide.domain.errors import BadRows, Conflict
+from springtide.domain.printing import printable
 
 if TYPE_CHECKING:
     from springtide.app.home import Home
@@ -142,7 +143,7 @@ def status(config: Path, job: str, *, followed: bool, as_json: bool) -> None:
 def logs(config: Path, job: str) -> None:
     """What was printed while JOB was done."""
     for line in jobs.log_of(open_config(config), job):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 @command.command("download")
@@ -207,7 +208,7 @@ def _print_for_people(told: dict[str, Any]) -> None:
         f"job {told['id']} of model {told['model']} {STATES[told['state']]}{f'; seconds: {seconds}' if seconds else ''}"
     )
     for note in (note for step in told["steps"] for note in step["result"].get("notes", ())):
-        click.echo(f"note: {note}")
+        click.echo(printable(f"note: {note}"))
     if told.get("metrics"):
         names = list(told["metrics"]["challenger"])
         rows = [
@@ -216,7 +217,7 @@ def _print_for_people(told: dict[str, Any]) -> None:
         ]
         print_table("on the rows that judge", ("", *names), rows, numbers=names)
     if outcome := _outcome(told):
-        click.secho(outcome, bold=True)
+        click.secho(printable(outcome), bold=True)
 
 
 def _outcome(told: dict[str, Any]) -> str:

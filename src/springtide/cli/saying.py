@@ -11,8 +11,10 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from springtide.domain.errors import SettingsError, StoreFailed
+from springtide.domain.printing import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,7 +57,7 @@ def print_json(value: Any) -> None:
 def print_table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Sequence[str] = ()
 ) -> None:
-    """Print rows under a title; the columns named in `numbers` are aligned to the right."""
+    """Print rows under a title, what can be printed of them; the columns named in `numbers` are aligned to the right."""
     if not rows:
         Console(highlight=False).print(f"{title}: nothing yet")
         return
@@ -66,7 +68,7 @@ def print_table(
             name, justify="right" if number else "left", overflow="fold", no_wrap=number or not table.columns
         )
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
     Console(highlight=False, width=_width(sys.stdout)).print(table)
 
 

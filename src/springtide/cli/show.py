@@ -9,6 +9,7 @@ import msgspec
 
 from springtide.cli.opening import open_config
 from springtide.cli.saying import json_option, print_json, print_table, short_time
+from springtide.domain.printing import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,8 @@ def _print_run(run: Run) -> None:
     if run.version is not None:
         click.echo(f"made {run.model}@{run.version}")
     if run.failure:
-        click.echo(f"{run.failure.what}\n  where: {run.failure.where}\n  do: {run.failure.do}")
+        what, where, do = (printable(words) for words in (run.failure.what, run.failure.where, run.failure.do))
+        click.echo(f"{what}\n  where: {where}\n  do: {do}")
 
 
 def _print_version(version: Version) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ class Wealth:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the runs of one reign have found, rival by rival. Plain JSON through `dataclasses.asdict` and `read`.
+    """What the runs of one reign have found, rival by rival. Plain JSON through `plain` and `read`.
 
     Attributes
     ----------
@@ -67,6 +67,8 @@ class Evidence:
         The wealth by rival.
     question : str, optional
         A digest of what was asked; where something else is, it begins anew.
+    clock : str
+        What the prediction times count; by another clock it begins anew, and what was counted says nothing.
     """
 
     champion: str | None
@@ -74,6 +76,7 @@ class Evidence:
     counted_until: int | None = None
     rivals: Mapping[str, Wealth] = field(default_factory=dict)
     question: str | None = None
+    clock: str = ""
 
     @staticmethod
     def read(raw: Mapping[str, Any] | None) -> Evidence | None:
@@ -81,6 +84,11 @@ class Evidence:
         if raw is None:
             return None
         return Evidence(**{**raw, "rivals": {name: Wealth(**one) for name, one in raw["rivals"].items()}})
+
+    def plain(self) -> dict[str, Any]:
+        """What a verdict holds; of a clock only where it is one of its own, so that old verdicts can be repeated."""
+        raw = asdict(self)
+        return raw if self.clock else {name: value for name, value in raw.items() if name != "clock"}
 
 
 def gather_evidence(
@@ -123,6 +131,8 @@ def gather_evidence(
     average instead of pointwise superiority, Choe & Ramdas 2023, arXiv:2110.00115.
     """
     cut, question = cut_blocks(challenger), _question(challenger)
+    if before is not None and before.clock != challenger.clock:
+        before = None
     reign = champion, cut.length, question
     same_reign = before is not None and (before.champion, before.block, before.question) == reign
     known = before.rivals if before is not None and same_reign else {}
@@ -137,7 +147,7 @@ def gather_evidence(
         gains, bet_on = gains_of(cut, challenger.values, rival.values)
         wealths[name] = _grow(known.get(name, nothing), cut, gains, bet_on & fresh)
     ends = [end for end in (counted_until, cut.end) if end is not None]
-    return Evidence(champion, cut.length, max(ends, default=None), wealths, question)
+    return Evidence(champion, cut.length, max(ends, default=None), wealths, question, challenger.clock)
 
 
 def _question(losses: Losses) -> str:

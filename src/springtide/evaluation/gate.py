@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from springtide.domain.verdict import LET_IN, Comparison, Verdict
@@ -83,7 +83,7 @@ def decide(
         loss=challenger.mean,
         comparisons=tuple(comparisons),
         warning=warning,
-        evidence=asdict(found),
+        evidence=found.plain(),
     )
 
 

@@ -41,6 +41,8 @@ class Losses:
         For each quantile level the share of outcomes that were not above the forecast quantile.
     question : str
         All that was asked, as the settings say it; empty where the groups of the items say it.
+    clock : str
+        What `times` count, where that is not the time of all items of the house: a column of a table.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Losses:
     slices: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     calibration: Mapping[float, float] = field(default_factory=dict)
     question: str = ""
+    clock: str = ""
 
     @property
     def mean(self) -> float:

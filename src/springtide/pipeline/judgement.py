@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from springtide.domain.model import Version
+    from springtide.domain.model import JournalEntry, Version
     from springtide.domain.rows import Snapshot
     from springtide.domain.verdict import Verdict
     from springtide.evaluation.losses import Losses
+    from springtide.registry.registry import Registry
     from springtide.settings.words import Gate
     from springtide.tasks.seam import Prepared, Task
 
-__all__ = ["Rivals", "judge", "judging_start", "measure_rivals"]
+__all__ = ["Rivals", "evidence_of", "judge", "judging_start", "measure_rivals"]
 
 SPANS = 60  # of the judging time, in the run's record
 
@@ -118,6 +119,20 @@ def judge(rivals: Rivals, gate: Gate, *, first: bool, evidence: Mapping[str, Any
         return verdict
     warnings = [text for text in (verdict.warning, rivals.warning) if text]
     return replace(verdict, warning="; ".join(warnings))
+
+
+def evidence_of(registry: Registry, lines: Iterable[JournalEntry]) -> Mapping[str, Any] | None:
+    """What the newest verdict of a run has found, by lines of a journal, the newest first; others' versions have no run there.
+
+    Who came to serve since then, a champion of old among them, begins a new reign: only the time that was counted stays.
+    """
+    new_reign = False
+    for line in lines:
+        new_reign |= line.serving != line.previous
+        if line.run is not None:
+            evidence = registry.version(line.model, line.version).verdict.evidence
+            return {**evidence, "rivals": {}} if evidence and new_reign else evidence
+    return None
 
 
 def _short(values: Iterable[float | None]) -> list[float | None]:

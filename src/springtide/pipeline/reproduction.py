@@ -19,7 +19,7 @@ from springtide.pipeline.differences import (
     read_weights,
 )
 from springtide.pipeline.gathering import gather_again
-from springtide.pipeline.judgement import judge, judging_start, measure_rivals
+from springtide.pipeline.judgement import evidence_of, judge, judging_start, measure_rivals
 from springtide.settings.words import Model
 from springtide.tasks.seam import Budget
 
@@ -214,7 +214,7 @@ class _Repetition:
         return version, self.registry.fetch(version, self.folder / "champion")
 
     def _evidence(self) -> Mapping[str, Any] | None:
-        """What the newest verdict before this run had found."""
+        """What the verdicts before this run had found."""
         lines = self.registry.journal(self.past.run.model)
         own = next((line.number for line in lines if line.run == self.past.run.id), None)
         if own is None:
@@ -223,8 +223,7 @@ class _Repetition:
                 where=f"the journal of {self.past.run.model}",
                 do="replay again with `springtide backtest --retrain-every`",
             )
-        before = next((line for line in lines if line.number < own and line.run is not None), None)
-        return None if before is None else self.registry.version(before.model, before.version).verdict.evidence
+        return evidence_of(self.registry, (line for line in lines if line.number < own))
 
     def _budget(self, settings: Model) -> Budget:
         trained = self.past.result("train")

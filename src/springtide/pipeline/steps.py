@@ -14,7 +14,7 @@ from springtide.domain.errors import Leak, NotFound, SettingsError, did_you_mean
 from springtide.domain.model import Manifest
 from springtide.domain.units import format_span
 from springtide.pipeline.gathering import Gathered, gather, gather_again, snapshot_facts, snapshots_from
-from springtide.pipeline.judgement import Rivals, judge, judging_start, measure_rivals
+from springtide.pipeline.judgement import Rivals, evidence_of, judge, judging_start, measure_rivals
 from springtide.pipeline.recipes import DECLARED, Origin
 from springtide.registry.wire import verdict_from
 from springtide.tasks.seam import Budget, Exported
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from springtide.settings.words import Model
     from springtide.tasks.seam import Fitted, Prepared, Progress, Task
 
-__all__ = ["STEPS", "Files", "Order", "Steps", "write_manifest"]
+__all__ = ["MANIFEST", "STEPS", "Files", "Order", "Steps", "write_manifest"]
 
 STEPS = ("collect", "snapshot", "prepare", "train", "export", "evaluate", "judge", "explain", "publish")
 MANIFEST = "manifest.json"
@@ -262,22 +262,10 @@ class Steps:
 
     def _judge(self) -> Verdict:
         gate = self.order.settings.gate
-        verdict = judge(self._rivals, gate, first=self._champion is None, evidence=self._evidence())
+        evidence = evidence_of(self.registry, self.registry.journal(self.order.model))
+        verdict = judge(self._rivals, gate, first=self._champion is None, evidence=evidence)
         self._verdict = verdict
         return verdict
-
-    def _evidence(self) -> Mapping[str, Any] | None:
-        """What the newest verdict of a run of this model has found; a version from elsewhere has no line in the journal.
-
-        Who came to serve since then, a champion of old among them, begins a new reign: only the time that was counted stays.
-        """
-        new_reign = False
-        for line in self.registry.journal(self.order.model):
-            new_reign |= line.serving != line.previous
-            if line.run is not None:
-                evidence = self.registry.version(line.model, line.version).verdict.evidence
-                return {**evidence, "rivals": {}} if evidence and new_reign else evidence
-        return None
 
     def _seen(self) -> datetime:
         """The time of the latest outcome that the new weights have seen, be it through the champion that they began as."""

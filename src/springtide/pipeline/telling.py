@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FIRST", "MANY", "MOST", "Telling"]
 
 SOON_S = 0.25  # in which everything is written
+PATIENCE_S = 60.0
 MANY = 500  # events that are written at once, however soon they came
 FIRST, MOST = 10_000, 20_000  # events of a kind that are written as they come, and in all
 WORDS = {"log": "lines", "report": "reports"}
@@ -64,6 +65,12 @@ class Telling:
         Stores events, each a kind, a body and a time, in one transaction.
     stored : mapping of str to int
         How many of each kind earlier processes have stored for the run.
+    patience_s : float
+        How long the end of a step waits for a store that is away, before it fails and is done again.
+
+    Notes
+    -----
+    While the store is away nothing that goes on is disturbed: what is told waits, no more of it than may be kept.
     """
 
     def __init__(
@@ -72,10 +79,12 @@ class Telling:
         *,
         stored: Mapping[str, int] | None = None,
         now: Callable[[], datetime] = utc_now,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        self._write, self._now = write, now
+        self._write, self._now, self._patience_s = write, now, patience_s
         self._shares = {kind: _Share(max(0, MOST - (stored or {}).get(kind, 0))) for kind in WORDS}
         self._waiting: list[Told] = []
+        self._away = False  # whether the store was, when it was asked last
         self._lock = threading.RLock()
         self._timer: threading.Timer | None = None
 
@@ -90,26 +99,42 @@ class Telling:
                 share.hold(event)
                 return
             self._waiting.append(event)
-            if len(self._waiting) >= MANY:
-                self._write_all()
+            if len(self._waiting) >= MANY and not self._away:
+                self._try()
             else:
                 self._write_soon()
 
-    def flush(self) -> None:
-        """Write all that was told, with the last of what was held back: a cell or a step has come to its end."""
+    def settle(self) -> None:
+        """Tell the last of what was held back, too: a cell has come to its end, and what it made is not lost for a line."""
         with self._lock:
-            for kind, share in self._shares.items():
-                out, kept = share.last()
-                if out:
-                    self._say(f"{out:,} {WORDS[kind]} are left out here")
-                self._waiting += kept
-            self._write_all()
+            self._release()
+            self._try()
+
+    def flush(self) -> None:
+        """Write all that was told: a step has come to its end.
+
+        Raises
+        ------
+        NotReady, StoreFailed
+            If the store was away all the time that there is patience for.
+        """
+        until = time.monotonic() + self._patience_s
+        while True:
+            try:
+                with self._lock:
+                    self._release()
+                    self._write_all()
+            except (NotReady, StoreFailed):
+                if time.monotonic() > until:
+                    raise
+                time.sleep(SOON_S)
+            else:
+                return
 
     def close(self) -> None:
         """Write what can be written; the run is not gone on with here."""
         with self._lock:
-            with suppress(NotReady, StoreFailed):
-                self.flush()
+            self.settle()
             self._waiting.clear()
 
     def __enter__(self) -> Telling:
@@ -122,14 +147,31 @@ class Telling:
         self._waiting.append(("log", {"level": "warning", "line": line}, self._now()))
         self._write_soon()
 
+    def _release(self) -> None:
+        """Let what was held back wait to be written."""
+        for kind, share in self._shares.items():
+            out, kept = share.last()
+            if out:
+                self._say(f"{out:,} {WORDS[kind]} are left out here")
+            self._waiting += kept
+
     def _write_all(self) -> None:
         waiting, self._waiting = self._waiting, []
         try:
             if waiting:
+                self._away = True
                 self._write(waiting)
         except BaseException:
             self._waiting = waiting + self._waiting
             raise
+        self._away = False
+
+    def _try(self) -> None:
+        """Write what can be written, now or later."""
+        try:
+            self._write_all()
+        except (NotReady, StoreFailed):
+            self._write_soon()
 
     def _write_soon(self) -> None:
         if self._timer is None:
@@ -140,7 +182,4 @@ class Telling:
     def _on_time(self) -> None:
         with self._lock:
             self._timer = None
-            try:
-                self._write_all()
-            except (NotReady, StoreFailed):
-                self._write_soon()  # whoever tells more, or ends, is told that the database is away
+            self._try()

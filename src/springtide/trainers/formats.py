@@ -36,6 +36,12 @@ class Format:
     framework: str
     suffix: str  # of the file that is given back
     pickled: bool = False  # opening it runs code of whoever wrote it
+    acts: bool = False  # asking it runs what its author wrote: operators that read and write files
+
+    @property
+    def is_data(self) -> bool:
+        """Whether neither opening nor asking it runs what others wrote; of what is in a bundle nothing is known yet."""
+        return not (self.pickled or self.acts or self.name == "bundle")
 
     @property
     def environment(self) -> str:
@@ -48,7 +54,7 @@ FORMATS: Mapping[str, Format] = {
     for form in (
         Format("keras", "tensorflow", ".keras"),
         Format("h5", "tensorflow", ".h5"),
-        Format("savedmodel", "tensorflow", ".zip"),
+        Format("savedmodel", "tensorflow", ".zip", acts=True),
         Format("pt2", "pytorch", ".pt2", pickled=True),
         Format("state-dict", "pytorch", ".pt", pickled=True),
         Format("lightgbm", "lightgbm", ".txt"),

@@ -254,15 +254,22 @@ def test_the_notice_of_a_run_says_what_its_journal_entry_says() -> None:
     promoted = of_run(RUN, ENTRY, verdict())
     assert (promoted.id, promoted.event, promoted.model, promoted.version) == ("r1-promoted", "promoted", "btc", 3)
     assert promoted.title == "btc: version 3 serves now"
-    assert verdict().reason in promoted.text
+    assert promoted.text == "beats every rival\nrun: r1"
     assert promoted.facts["previous"] == 2
     kept = of_run(RUN, replace(ENTRY, action="keep", serving=2, warning="few items"), verdict())
     assert (kept.id, kept.event) == ("r1-kept", "kept")
     assert kept.title == "btc: version 3 was not promoted, btc@2 goes on serving"
     assert "warning: few items" in kept.text
-    failed = of_run(replace(RUN, state="failed", failure=Failure("disk full", "step train", "make room")))
+    overtaken = "beats every rival; but btc@4 was promoted meanwhile"
+    assert of_run(RUN, replace(ENTRY, action="keep", serving=4, reason=overtaken), verdict()).text.startswith(overtaken)
+    failure = Failure("disk full", "step train", "make room")
+    failed = of_run(replace(RUN, state="failed", version=None, failure=failure))
+    assert failed.title == "btc: a run failed"
     assert (failed.id, failed.event, failed.version) == ("r1-failed", "failed", None)
     assert failed.text == "disk full\nwhere: step train\ndo: make room\nrun: r1"
+    late = of_run(replace(RUN, state="failed", failure=replace(failure, where="step deliver")))
+    assert (late.event, late.version) == ("failed", 3)
+    assert late.title == "btc: a run failed after it had made version 3"
     json.dumps([dict(one.facts) for one in (promoted, kept, failed)])
     with pytest.raises(ValueError, match="has not ended"):
         of_run(RUN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from springtide.app.queue import cancel
 from springtide.cli.main import main
 from springtide.domain.clock import utc_now
 from springtide.domain.job import JobParams
-from springtide.domain.run import Step
+from springtide.domain.run import Failure, Step
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +80,28 @@ def test_what_the_check_has_noted_is_printed(home: Home, job: str, capsys: pytes
     home.registry.change_run(job, lambda run: replace(run, steps=(check,)))
     main(["jobs", "status", job])
     assert "note: 3 rows without a target were left out\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("jobs", "logs"), ("jobs", "status"), ("jobs", "list"), ("runs", "--follow"), ("show",), ("runs",)],
+    ids=["logs", "status", "list", "follow", "show", "runs"],
+)
+def test_what_a_script_says_does_nothing_to_the_terminal(
+    home: Home, job: str, args: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    clear = "all is well \x1b[2J\x9b2J\x07"
+    home.registry.add_event(job, "log", {"level": "info", "line": clear}, utc_now())
+    home.registry.add_event(job, "report", {clear: clear}, utc_now())
+    check = Step("check", utc_now(), 0.1, {"notes": [clear]})
+    home.registry.end_run(
+        job, lambda run: replace(run, state="failed", steps=(check,), failure=Failure(clear, clear, clear))
+    )
+    with suppress(SystemExit):  # where it was followed, as it has failed
+        main([*args, *([] if args[-1] in ("list", "runs") else [job])])
+    told = capsys.readouterr()
+    assert "all is well  [2J 2J" in told.out + told.err
+    assert not {"\x1b", "\x9b", "\x07"} & set(told.out + told.err)
 
 
 @pytest.mark.parametrize(

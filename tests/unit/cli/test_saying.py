@@ -38,6 +38,11 @@ def test_a_cell_is_not_broken_when_the_table_goes_into_a_pipe(capsys: pytest.Cap
     assert all(cell in header and cell in row for cell in cells)
 
 
+def test_a_cell_is_printed_as_it_is_but_for_what_a_terminal_would_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("runs", ["failure"], [["[/red] no \x1b]0;title\x07 such\ncolumn"]])
+    assert "[/red] no  ]0;title  such column" in capsys.readouterr().out
+
+
 def test_times_and_shares_are_short() -> None:
     assert short_time(None) == ""
     assert short_time(datetime(2024, 1, 2, 3, 4, 5, tzinfo=UTC)) == "2024-01-02 03:04"

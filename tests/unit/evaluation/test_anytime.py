@@ -91,6 +91,21 @@ def test_under_another_question_evidence_begins_anew_but_no_time_counts_again() 
     assert found.rivals["rival"].blocks == fresh
 
 
+def test_by_another_clock_evidence_begins_anew_and_what_was_counted_says_nothing() -> None:
+    before = look(0, 240)
+    mine, rival = replace(losses(CHALLENGER), clock="a"), replace(losses(RIVAL), clock="a")
+    found = gather_evidence(mine, {"rival": rival}, champion="m@1", before=before)
+    assert found == replace(look(0, 480), clock="a")
+    assert gather_evidence(mine, {"rival": rival}, champion="m@1", before=found) == found
+
+
+def test_a_clock_is_in_the_evidence_only_where_it_is_one_of_its_own() -> None:
+    found = look(0, 240)
+    assert "clock" not in found.plain()
+    of_a_column = replace(found, clock="a")
+    assert [Evidence.read(one.plain()) for one in (found, of_a_column)] == [found, of_a_column]
+
+
 def test_a_rival_that_comes_later_begins_at_nothing_while_the_others_go_on() -> None:
     before = look(0, 240)
     rivals = {"rival": losses(RIVAL), "newcomer": losses(RIVAL)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ def wait_until_reported(store: Store) -> None:
 def test_while_the_database_is_away_lines_wait_and_whoever_ends_is_told() -> None:
     store = Store()
     store.away = True
-    telling = Telling(store)
+    telling = Telling(store, patience_s=0)
     say(telling, 1)
     time.sleep(0.4)
     with pytest.raises(NotReady):
@@ -118,6 +119,30 @@ def test_while_the_database_is_away_lines_wait_and_whoever_ends_is_told() -> Non
     say(telling, 2)
     store.away = False
     wait_for_lines(store, ["1", "2"])
+
+
+def test_however_much_is_told_while_the_database_is_away_nobody_is_disturbed_and_the_first_and_last_are_kept() -> None:
+    store = Store()
+    store.away = True
+    telling = Telling(store)
+    say(telling, *range(100_000))
+    telling.settle()
+    assert store.lines == []
+    store.away = False
+    telling.flush()
+    assert store.lines[:FIRST] == [str(number) for number in range(FIRST)]
+    assert store.lines[-1] == "99999"
+    assert len(store.lines) <= MOST + 2
+
+
+def test_a_database_that_is_away_for_a_moment_costs_the_end_of_a_step_no_more_than_that_moment() -> None:
+    store = Store()
+    store.away = True
+    telling = Telling(store)
+    say(telling, 1)
+    threading.Timer(0.6, lambda: setattr(store, "away", False)).start()
+    telling.flush()
+    assert store.lines == ["1"]
 
 
 def test_a_run_that_is_over_does_not_wait_for_the_database() -> None:

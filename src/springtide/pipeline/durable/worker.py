@@ -328,12 +328,19 @@ class RunWorker:
         """Stop the run when somebody asks for it, or when it uses more than it may."""
         while True:
             time.sleep(WATCH_S)
-            current = self._current
-            if current is None or current.said is not None or current.step in FINAL:
-                continue
-            if (said := self._over(current) or self._asked_to_stop(current)) is not None:
-                current.said = said
-                current.child.kill("stopped")
+            try:
+                self._stop_if_due()
+            except Exception:
+                LOG.exception("the run could not be looked at; it is again in %g s", BEAT_S)
+                time.sleep(BEAT_S)
+
+    def _stop_if_due(self) -> None:
+        current = self._current
+        if current is None or current.said is not None or current.step in FINAL:
+            return
+        if (said := self._over(current) or self._asked_to_stop(current)) is not None:
+            current.said = said
+            current.child.kill("stopped")
 
     def _over(self, current: _Current) -> Said | None:
         limits, step = current.limits, f"step {current.step}" if current.step else "before the first step"
@@ -353,7 +360,11 @@ class RunWorker:
         return None if why is None else {"cancelled": why}
 
     def _beat(self) -> None:
-        """Say that this worker lives, and look who does not."""
+        """Say that this worker lives, and look who does not.
+
+        An error that nobody foresaw does not end it: a worker that cannot beat is taken for dead like one whose database
+        is away, and its next beat that succeeds tells it so; one that cannot look for others still works.
+        """
         while True:
             try:
                 if not self._registry.beat(self.me, utc_now()):
@@ -361,6 +372,9 @@ class RunWorker:
                 self._look_for_the_dead()
             except (NotReady, StoreFailed):
                 self._heard.clear()  # while the database is away nobody can be heard
+            except Exception:
+                LOG.exception("the worker stumbled over its beat; it goes on in %g s", BEAT_S)
+                self._heard.clear()
             time.sleep(BEAT_S)
 
     def _lose_place(self) -> None:

@@ -25,10 +25,14 @@ if TYPE_CHECKING:
     from springtide.pipeline.telling import Telling
     from springtide.sandbox.seam import Ended, Engine, Limits
 
-__all__ = ["Bench", "Done"]
+__all__ = ["Bench", "CellFailed", "Done"]
 
 LIBRARY = Path(springtide.__file__).parent
 LONGEST = 2000  # letters of a line that are kept
+
+
+class CellFailed(ComputeFailed):
+    """What ran in a cell passed a limit, or ended without a word: its own fault, not that of the machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,10 @@ class Bench:
         ------
         NotReady
             If it is foreign and there is no sandbox.
-        ComputeFailed
+        CellFailed
             If the process passed a limit, or ended without a word.
+        ComputeFailed
+            If the engine failed.
         """
         if foreign:
             self.engine.admit_foreign()
@@ -140,7 +146,7 @@ class Bench:
             try:
                 ended = self.engine.run(cell, limits, on_line=self._hear, stop=never)
             finally:
-                self.told.flush()
+                self.told.settle()
             yield [self._done(ended, work, str(number), task, limits) for number, task in enumerate(tasks)]
 
     def _hear(self, line: str) -> None:
@@ -154,7 +160,7 @@ class Bench:
         """What came of one task, or who is at fault that nothing did."""
         where = f"the sandbox, {task['mode']}"
         if ended.reason not in ("finished", "failed"):
-            raise ComputeFailed(
+            raise CellFailed(
                 f"it was stopped: {ended.reason} ({_limit(ended, limits)})",
                 where=where,
                 do="let it use less, or raise the limit in section [sandbox]",
@@ -168,7 +174,7 @@ class Bench:
         if ended.reason == "failed" and folder != "0":
             return replace(done, refused=ModelRefused("a task before it failed", where=where, do="see there"))
         last = "; ".join(ended.tail.strip().splitlines()[-3:])[-500:]
-        raise ComputeFailed(
+        raise CellFailed(
             f"it ended with code {ended.code} and left no word: {last or 'nothing printed'}",
             where=where,
             do="look at the log of the job",

@@ -80,10 +80,18 @@ class Material:
     @cached_property
     def parts(self) -> Parts:
         """Rows that train, and later ones that judge."""
-        champion = self.champion
-        return cut(
-            self.table, self.job.params.judge, not_before=None if champion is None else champion.manifest.trained_until
+        seen = (
+            self.champion.manifest.trained_until if self.champion is not None and not self.champion_may_know else None
         )
+        return cut(self.table, self.job.params.judge, not_before=seen)
+
+    @property
+    def champion_may_know(self) -> bool:
+        """Whether the champion may have seen the rows that judge: no times tell, or those of another column."""
+        if self.champion is None:
+            return False
+        manifest, time = self.champion.manifest, self.table.time
+        return time is None or manifest.trained_until is None or manifest.recipe.get("time", time) != time
 
     @cached_property
     def given(self) -> Path | None:
@@ -141,20 +149,24 @@ class Material:
     @cached_property
     def starts_from_champion(self) -> bool:
         """Whether the training goes on from it: only where times tell that the champion has not seen the rows that judge."""
-        asked, champion = self.job.params, self.champion
-        if champion is None or self.given is not None or asked.start == "scratch" or "script" in self.job.files:
+        if not self.may_start_from_champion or self.champion_may_know or self.strange_columns:
             return False
-        if self.table.time is None or self.strange_columns:
-            return False
-        return asked.framework in (None, champion.manifest.recipe.get("framework"))
+        assert self.champion is not None
+        return self.job.params.framework in (None, self.champion.manifest.recipe.get("framework"))
+
+    @property
+    def may_start_from_champion(self) -> bool:
+        """Whether what was sent leaves it to us what the training begins from, and there is a champion."""
+        asked, files = self.job.params, self.job.files
+        return self.champion is not None and asked.start == "champion" and {"model", "script"}.isdisjoint(files)
 
     @cached_property
     def is_ours(self) -> bool:
-        """Whether no code but ours runs in the training: then it may answer the judging rows as well."""
+        """Whether nothing but our code acts in the training: then its cell holds the rows that judge, and answers them."""
         start = self.given_form
         if self.starts_from_champion:
             start = FORMATS[str(self.champion.manifest.recipe["format"])]  # type: ignore[union-attr] # it is there
-        return "script" not in self.job.files and (start is None or not (start.pickled or start.name == "bundle"))
+        return "script" not in self.job.files and (start is None or start.is_data)
 
     @property
     def is_foreign(self) -> bool:

@@ -16,12 +16,14 @@ from springtide.domain.rows import Filter, Snapshot
 from springtide.evaluation.gate import Rule, decide
 from springtide.pipeline.jobs.judging import baselines, measure, names_of_baselines
 from springtide.pipeline.jobs.material import utc
+from springtide.pipeline.judgement import evidence_of
 from springtide.pipeline.steps import write_manifest
 from springtide.registry.wire import verdict_from
 from springtide.trainers.formats import PREPROCESSING
+from springtide.trainers.proving import GRAPH, PROBE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from datetime import datetime
     from pathlib import Path
 
@@ -52,8 +54,12 @@ def judge(at_hand: Material) -> Verdict:
     if "champion" in found and at_hand.champion is not None:
         champion = (at_hand.champion.name, found["champion"])
     rule = Rule(params.rule, params.alpha, bars)
-    verdict = decide(found["new"], champion=champion, baselines=rivals, rule=rule, evidence=_evidence(at_hand))
-    verdict = _kept_where_a_rival_is_unbeaten(at_hand, verdict)
+    before = evidence_of(at_hand.registry, at_hand.registry.journal(at_hand.model))
+    timed = at_hand.table.time is not None
+    verdict = decide(found["new"], champion=champion, baselines=rivals, rule=rule, evidence=before if timed else None)
+    if not timed:  # nobody knows which of these rows were counted before: they neither add to evidence nor end it
+        verdict = replace(verdict, evidence=None if before is None else dict(before))
+    verdict = _kept_where_a_rival_is_unbeaten(at_hand, _told_of_a_champion_that_may_know(at_hand, verdict))
     metrics = {"challenger": dict(found["new"].metrics)} | {name: dict(one.metrics) for name, one in rivals.items()}
     if champion is not None:
         metrics[champion[0]] = dict(champion[1].metrics)
@@ -72,11 +78,13 @@ def _kept_where_a_rival_is_unbeaten(at_hand: Material, verdict: Verdict) -> Verd
     return verdict
 
 
-def _evidence(at_hand: Material) -> Mapping[str, Any] | None:
-    if at_hand.champion is None:
-        return None
-    newest = next((line for line in at_hand.registry.journal(at_hand.model) if line.run is not None), None)
-    return None if newest is None else at_hand.registry.version(at_hand.model, newest.version).verdict.evidence
+def _told_of_a_champion_that_may_know(at_hand: Material, verdict: Verdict) -> Verdict:
+    """Who has seen the rows does well on them: to have beaten it counts, not to have beaten it says little."""
+    champion = at_hand.champion
+    if champion is None or not at_hand.champion_may_know or at_hand.results["predict"].get("champion") != "judged":
+        return verdict
+    helped = f"{champion.name} may have seen these rows, which helps it and not the new model"
+    return replace(verdict, reason=f"{verdict.reason}; {helped}")
 
 
 def publish(at_hand: Material, code: str, now: Callable[[], datetime]) -> JournalEntry:
@@ -102,7 +110,7 @@ def publish(at_hand: Material, code: str, now: Callable[[], datetime]) -> Journa
 
 
 def _describe(at_hand: Material, folder: Path, code: str, created: datetime) -> Manifest:
-    names = [at_hand.trained_name, PREPROCESSING, "model.onnx", "probe.npz"]
+    names = [at_hand.trained_name, PREPROCESSING, GRAPH, PROBE]
     files = {}
     for name in dict.fromkeys(names):
         if (data := at_hand.files.get(f"out/{name}")) is not None:
@@ -124,6 +132,7 @@ def _describe(at_hand: Material, folder: Path, code: str, created: datetime) -> 
             "question": table.question,
             "target": table.target,
             "columns": [asdict(column) for column in table.columns],
+            "time": table.time,
             "classes": list(table.classes),
             "foreign": at_hand.is_foreign,
         },

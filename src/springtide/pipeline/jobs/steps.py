@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from springtide.domain.errors import Conflict, ModelRefused
+from springtide.domain.errors import BadRows, Conflict, ModelRefused
+from springtide.pipeline.jobs.cells import CellFailed
 from springtide.pipeline.jobs.judging import read_answers, read_arrays
 from springtide.pipeline.jobs.material import Material, form_of, utc
 from springtide.pipeline.jobs.publishing import LEFT_OUT, TASK, judge, publish
+from springtide.pipeline.steps import MANIFEST
 from springtide.sdk import Refusal
 from springtide.trainers.formats import FORMATS, PREPROCESSING
-from springtide.trainers.proving import prove
+from springtide.trainers.proving import GRAPH, PROBE, prove
 from springtide.trainers.structure import check_structure
 
 if TYPE_CHECKING:
@@ -26,11 +28,13 @@ if TYPE_CHECKING:
 
     from springtide.domain.job import Job
     from springtide.pipeline.jobs.cells import Bench, Done
+    from springtide.sandbox.seam import Limits
     from springtide.tasks.seam import Progress
 
 __all__ = ["STEPS", "JobSteps"]
 
-GRACE_S = 60.0  # beyond its budget that a script gets, for its libraries and its model
+GRACE_S = 60.0  # beyond its budget that a training gets, for its libraries and its model
+ROOM = 0.1  # of the time of a cell, which the grace takes at most
 STEPS = ("check", "train", "predict", "judge", "export", "publish", "deliver")
 
 
@@ -87,9 +91,7 @@ class JobSteps:
             )
         table, parts = self.at_hand.table, self.at_hand.parts
         form = self.at_hand.given_form
-        notes = [*table.notes, *self._notes_on_judging()]
-        if champion is not None and table.time is None and self.at_hand.job.params.start == "champion":
-            notes.append(f"nobody knows whether {champion.name} has seen the rows that judge: trained from scratch")
+        notes = [*table.notes, *self._notes_on_judging(), *self._notes_on_what_the_champion_knows()]
         if champion is not None and (strange := self.at_hand.strange_columns):
             notes.append(f"{champion.name} reads {', '.join(strange[:5])}, which this table does not have as it was")
         result.update(
@@ -108,11 +110,29 @@ class JobSteps:
             until, last = utc(parts.training[table.time].max()), utc(parts.judging[table.time].max())
             result.update(trained_until=until.isoformat(), judged_until=last.isoformat())
         bench = self.bench()  # no sandbox: said before anything else is done
+        self._check_params(bench.limits)
         if self.at_hand.is_foreign or self.at_hand.champion_is_foreign:
             bench.engine.admit_foreign()
         for environment in {result["environment"], self.at_hand.champions_environment} - {None}:
             wanted = self.at_hand.requirements if environment == result["environment"] else None
             bench.engine.build(environment, wanted, lambda line: bench.told("log", {"level": "info", "line": line}))
+
+    def _check_params(self, limits: Limits) -> None:
+        """Refuse what this table, or the sandbox, cannot keep."""
+        params = self.at_hand.job.params
+        if params.rule == "anytime" and params.time is None:
+            raise BadRows(
+                "the rule 'anytime' counts every time once, and the rows have no times",
+                where="rule in the params of the job",
+                do='name the column of times as "time", or ask for the rule "significant"',
+            )
+        most_s = limits.seconds - min(GRACE_S, limits.seconds * ROOM)
+        if params.budget_s > most_s:
+            raise BadRows(
+                f"a training may take {most_s:,g} s here, and {params.budget_s:,g} s were asked for",
+                where="budget_s in the params of the job",
+                do="ask for fewer, or raise `time` in section [sandbox] of the server's springtide.toml",
+            )
 
     def _notes_on_judging(self) -> list[str]:
         """Rows that judge and are all alike are no measure: a table sorted by its target, most of the time."""
@@ -123,6 +143,17 @@ class JobSteps:
         return [
             f"all {parts.judging.height} rows that judge are {only!r}: is the table sorted by its target? "
             "Shuffle it, or name the column of times"
+        ]
+
+    def _notes_on_what_the_champion_knows(self) -> list[str]:
+        """Who has seen the rows does well on them: to have beaten it counts, not to have beaten it says little."""
+        champion = self.at_hand.champion
+        if champion is None or not self.at_hand.champion_may_know:
+            return []
+        start = ": trained from scratch" if self.at_hand.may_start_from_champion else ""
+        return [
+            f"nobody knows whether {champion.name} has seen the rows that judge{start}; "
+            "if it has, that helps it and not the new model"
         ]
 
     def _task(self, mode: str, part: str, **more: Any) -> dict[str, Any]:
@@ -209,16 +240,19 @@ class JobSteps:
     def _keep_graph(self, done: Done) -> None:
         """Keep the graph, or why there is none; one that foreign code may have written is proven as a server would do it."""
         try:
-            told = {key: done.result[key] for key in ("parity", "checked_rows", "width")} | {"onnx": "model.onnx"}
-            graph = done.file("model.onnx")
+            told = {key: done.result[key] for key in ("parity", "checked_rows", "width")} | {"onnx": GRAPH}
+            graph = done.file(GRAPH)
             if self.at_hand.is_ours:
                 check_structure(graph, where="step export")
             else:
-                prove(graph, done.file("probe.npz"), where="step export")
-            for name in ("model.onnx", "probe.npz"):
+                prove(graph, done.file(PROBE), where="step export")
+            for name in (GRAPH, PROBE):
                 self._keep(done, name)
         except (ModelRefused, Refusal) as refused:
             told = {"onnx": None, "why": refused.what}
+        self._tell_of_graph(told)
+
+    def _tell_of_graph(self, told: Mapping[str, Any]) -> None:
         self.at_hand.files.put("graph.json", msgspec.json.encode(told))
 
     def _predict(self, result: dict[str, Any]) -> None:
@@ -236,7 +270,7 @@ class JobSteps:
             try:
                 self._answer(name, model, preprocessing, by_script=by_script and name == "given")
                 result[name] = "judged"
-            except ModelRefused as refused:
+            except (ModelRefused, CellFailed) as refused:
                 result[name] = f"{LEFT_OUT}{refused.what}"
         result["new"] = "judged"
 
@@ -268,15 +302,18 @@ class JobSteps:
                 more["preprocessing"] = _put(inputs, "preprocessing", preprocessing)
             environment = FORMATS[str(self.results["train"]["format"])].environment
             tasks, foreign = [self._task("convert", "training", **more)], self.at_hand.is_foreign
-            with self.bench().do(environment, tasks, inputs, foreign=foreign) as (done,):
-                self._keep_graph(done)
+            try:
+                with self.bench().do(environment, tasks, inputs, foreign=foreign) as (done,):
+                    self._keep_graph(done)
+            except CellFailed as failed:
+                self._tell_of_graph({"onnx": None, "why": failed.what})
         result.update(msgspec.json.decode(self.at_hand.sent("graph.json")))
 
 
 def _name_of_model(done: Done) -> str:
     """What the training calls its model; not one of the names that mean something here."""
     name = str(done.result["model"])
-    if name in (PREPROCESSING, "probe.npz", "manifest.json"):
+    if name in (PREPROCESSING, PROBE, MANIFEST):
         raise ModelRefused(f"the model is called {name!r}", where="step train", do="give it a name of its own")
     return name
 
