@@ -18,9 +18,9 @@ from docker.utils.socket import frames_iter_no_tty
 from requests.exceptions import ConnectionError, RequestException  # noqa: A004 - the library's own name
 
 from springtide.domain.errors import ComputeFailed, NotReady
+from springtide.domain.process import is_gone, this_process
 from springtide.sandbox.attending import Chunks, attend
 from springtide.sandbox.environments import IMAGES, TOP, pins
-from springtide.sandbox.leftovers import is_gone, owner
 from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
 from springtide.sandbox.requirements import digest, read_requirements
 from springtide.sandbox.users import lent_user
@@ -221,7 +221,7 @@ def _started(client: docker.APIClient, cell: Cell, limits: Limits, image: str, u
         hostname="cell",
         working_dir="/work",
         environment=variables(limits, path=f"{TOP}/bin:/usr/local/bin:/usr/bin:/bin"),
-        labels={OWNER: owner(), USER: str(user)},
+        labels={OWNER: this_process(), USER: str(user)},
         network_disabled=True,
         host_config=client.create_host_config(**_host_options(cell, limits)),
     )["Id"]
