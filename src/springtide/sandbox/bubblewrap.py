@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -220,11 +221,17 @@ class _Running:
         return tree(self._init) if self._init and self._process.poll() is None else []
 
     def close(self) -> None:
-        """See `Running.close`: without its init a namespace ends, the kernel kills all others first."""
-        if self._handle is not None and self._process.poll() is None:
-            self._killed = True
+        """See `Running.close`: without its init a namespace ends, the kernel kills all others first.
+
+        It is waited for also where ``bwrap`` has ended: that does not stay until what its command left has.
+        """
+        if self._handle is not None:
+            self._killed = self._process.poll() is None
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            ended = select.poll()
+            ended.register(self._handle, select.POLLIN)
+            ended.poll()
         self.chunks.stop()
         self._reader.join()
 
