@@ -264,7 +264,7 @@ def test_a_container_of_a_process_that_was_killed_is_ended_by_a_sweep_within_two
         worker.kill()
     assert len(survivors(work)) == 1
     began = time.monotonic()
-    sweep("container", socket=engine._url)
+    sweep("container", environments=work.parent / "environments", socket=engine._url)
     assert survivors(work) == []
     assert time.monotonic() - began < 2
 

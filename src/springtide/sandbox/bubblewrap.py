@@ -78,8 +78,12 @@ class Bubblewrap:
 
     def run(self, cell: Cell, limits: Limits, *, on_line: Callable[[str], None], stop: threading.Event) -> Ended:
         """See `Engine.run`."""
-        environments = self._environments.find(cell.environment, cell.requirements)
-        with lent_user() as user, made_ready(cell, user), _started(cell, limits, environments, user) as running:
+        with (
+            self._environments.used(cell.environment, cell.requirements) as environments,
+            lent_user() as user,
+            made_ready(cell, user),
+            _started(cell, limits, environments, user) as running,
+        ):
             return attend(running, limits, on_line=on_line, stop=stop)
 
 

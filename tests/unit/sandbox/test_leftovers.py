@@ -57,9 +57,9 @@ def test_a_folder_of_a_process_that_was_killed_is_swept_and_none_of_one_that_liv
     assert not mine.exists()
 
 
-def test_a_sweep_without_engines_clears_folders_away() -> None:
+def test_a_sweep_without_engines_clears_folders_away(place: Path) -> None:
     folder = left_by_a_killed_process()
-    sweep("auto", environ={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    sweep("auto", environments=place / "environments", environ={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
     assert not folder.exists()
 
 
