@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import zipfile
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from springtide.sandbox.environments import Environments
 from springtide.sandbox.installing import variables_for_pip
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -56,34 +58,52 @@ def make_wheel(folder: Path, name: str, data: bytes) -> None:
         wheel.writestr(f"{about}/RECORD", "")
 
 
-def test_while_pip_hangs_nobody_waits_for_what_is_there_or_can_be_had(
-    made: Environments, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made.build("small", "one", print)
-    monkeypatch.setattr(environments, "LAYER", replace(environments.LAYER, seconds=6))
-    said: list[str] = []
+@contextmanager
+def pip_that_hangs(made: Environments, said: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Thread]:
+    """A build of a layer whose package index was asked, and does not answer as long as the block lasts."""
 
-    def hang() -> None:
+    def build() -> None:
         with pytest.raises(ComputeFailed) as failed:
             made.build("small", "nowhere", said.append)
         said.append(str(failed.value))
 
-    hanging = threading.Thread(target=hang)
-    with socket.create_server(("127.0.0.1", 0)) as index, monkeypatch.context() as ours:
-        ours.delenv("PIP_NO_INDEX")
-        ours.setenv("PIP_INDEX_URL", f"http://me:s3cr3t@127.0.0.1:{index.getsockname()[1]}/simple")
-        hanging.start()
-        with index.accept()[0]:  # it has asked, and is never answered
-            ours.setenv("PIP_NO_INDEX", "1")
-            began = time.monotonic()
-            made.build("small", None, print)
-            made.build("small", "one", print)
-            assert time.monotonic() - began < 0.5
-            made.build("small", "two", print)
-            assert hanging.is_alive()
-            hanging.join(30)
-    assert "it took more than 0.1 minutes" in said[-1]
+    building = threading.Thread(target=build)
+    with socket.create_server(("127.0.0.1", 0)) as index:
+        index.settimeout(30)
+        with monkeypatch.context() as ours:
+            ours.delenv("PIP_NO_INDEX")
+            ours.setenv("PIP_RETRIES", "0")
+            ours.setenv("PIP_INDEX_URL", f"http://me:s3cr3t@127.0.0.1:{index.getsockname()[1]}/simple")
+            building.start()
+            asked, _ = index.accept()
+        with asked:
+            yield building
+    building.join()
+
+
+def test_while_pip_hangs_nobody_waits_for_what_is_there_or_can_be_had(
+    made: Environments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.build("small", "one", print)
+    said: list[str] = []
+    with pip_that_hangs(made, said, monkeypatch) as building:
+        began = time.monotonic()
+        made.build("small", None, print)
+        made.build("small", "one", print)
+        assert time.monotonic() - began < 1
+        made.build("small", "two", print)
+        assert building.is_alive()
+    assert "No matching distribution found for nowhere" in said[-1]
     assert "s3cr3t" not in "".join(said)
+
+
+def test_pip_is_ended_when_it_has_taken_long_enough(made: Environments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "LAYER", replace(environments.LAYER, seconds=3))
+    said: list[str] = []
+    with pip_that_hangs(made, said, monkeypatch) as building:
+        building.join(30)
+        assert not building.is_alive()
+    assert "it took more than 0.05 minutes" in said[-1]
 
 
 def test_a_layer_that_takes_too_much_room_is_not_made_and_nothing_of_it_stays(
