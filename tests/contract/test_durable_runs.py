@@ -12,7 +12,6 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,8 +23,9 @@ from tests.unit.cli.world import environment
 from springtide.api.server import create_server
 from springtide.app import queue
 from springtide.app.answers import Answers
+from springtide.domain.clock import utc_now
 from springtide.domain.errors import Conflict, NotFound
-from springtide.domain.run import Run, Worker
+from springtide.domain.run import Failure, Run, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -99,7 +99,7 @@ def test_what_a_run_tells_is_followed_to_its_end_by_the_queue_and_by_the_server(
     assert list(queue.follow(home, run.id)) == told
     assert list(queue.follow(home, run.id, after=told[0].number)) == told[1:]
     assert queue.news(home, run.id, after=told[-1].number) is None
-    with TestClient(create_server(partial(Answers, home))) as client:
+    with TestClient(create_server(lambda: Answers(home))) as client:
         stream = client.get(f"/v1/runs/{run.id}/events").text
         rest = client.get(f"/v1/runs/{run.id}/events", headers={"Last-Event-ID": str(told[1].number)}).text
     assert re.findall(r"^id: (\d+)", stream, re.MULTILINE) == [str(event.number) for event in told]
@@ -114,6 +114,21 @@ def test_a_run_that_waits_is_cancelled_at_once_and_no_worker_takes_it_up(home: H
     assert home.registry.active_run("m0") is None
     with pytest.raises(Conflict, match="has cancelled already"):
         queue.cancel(home, run.id, by="anna")
+
+
+def test_a_run_whose_end_was_stored_by_a_worker_that_was_killed_then_is_tidied_up_by_the_next(
+    home: Home, folder: Path
+) -> None:
+    run = queue.submit(home, "m0", reasons=("by hand",))
+    home.run_files.put(run.id, "exported.json", b"{}")
+    failure = Failure("it broke", "step train", "mend it")
+    home.registry.end_run(run.id, lambda found: replace(found, state="failed", failure=failure, finished=utc_now()))
+    with killing.Workers(folder, count=1):
+        deadline = time.monotonic() + 60
+        while home.run_files.names(run.id):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert home.registry.run(run.id).failure == failure
 
 
 def test_a_model_that_nobody_knows_is_refused_before_it_waits(home: Home) -> None:

@@ -6,7 +6,6 @@ import math
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
@@ -453,7 +452,7 @@ def test_a_report_is_found_by_run_by_version_and_by_model_and_served_as_a_page(t
     assert find_run(world.home, "btc") == failed
     with pytest.raises(NotFound, match="springtide runs"):
         find_run(world.home, "nothing")
-    with TestClient(create_server(partial(Answers, world.home))) as client:
+    with TestClient(create_server(lambda: Answers(world.home))) as client:
         answer = client.get(f"/v1/runs/{first.id}/report")
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/html")

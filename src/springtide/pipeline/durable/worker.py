@@ -194,8 +194,10 @@ class RunWorker:
     def _work(self, run: str) -> str:
         """One run from where it stands to its end."""
         try:
-            if not self._take_up(run):
-                return "ended"
+            found = self._take_up(run)
+            if found.ended:  # perhaps by a worker that was killed before it could tell
+                self._patiently(lambda: self._ended(found))
+                return found.state
             said: Said = DBOS.run_step({"name": "begin"}, self._ask_again, run, ask="begin")
             for name in said.get("steps", ()):
                 said = DBOS.run_step({"name": name}, self._ask_again, run, ask="step", step=name)
@@ -205,8 +207,8 @@ class RunWorker:
         finally:
             self._release()
 
-    def _take_up(self, run: str) -> bool:
-        """Mark a run as running here; False where it has ended already."""
+    def _take_up(self, run: str) -> Run:
+        """Mark a run as running here, unless it has ended already."""
 
         def taken(found: Run) -> Run:
             if found.ended:
@@ -222,7 +224,7 @@ class RunWorker:
 
         found = self._patiently(lambda: self._registry.change_run(run, taken))
         if found.ended:
-            return False
+            return found
         self._tell(run, "state", state="running", worker=self.me.id, attempt=found.attempts)
         child = self._spare if self._spare is not None and self._spare.alive else Child(self._command)
         self._spare = None
@@ -233,7 +235,7 @@ class RunWorker:
                 where="the worker",
                 do="look at its events: springtide runs --follow",
             )
-        return True
+        return found
 
     def _ask_again(self, run: str, **question: Any) -> Said:
         """What the process of the run says, asked again where something failed that passes."""
