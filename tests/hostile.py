@@ -73,6 +73,17 @@ time.sleep(60)
 """,
         "out of memory",
     ),
+    "reads a great hole, which takes nothing but page tables": Hostile(
+        """
+import mmap
+size = 400 << 30
+hole = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, mmap.PROT_READ)  # MAP_NORESERVE
+hole.madvise(mmap.MADV_NOHUGEPAGE)
+for place in range(0, size, 2 << 20):
+    hole[place]
+""",
+        "out of memory",
+    ),
     "sleeps for ever": Hostile("import time\ntime.sleep(10**6)", "out of time"),
     "closes its output and sleeps for ever": Hostile(
         "import os, time\nos.close(1)\nos.close(2)\ntime.sleep(10**6)", "out of time"

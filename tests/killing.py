@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -91,7 +90,7 @@ class Workers:
 
     def kill(self, run: Run, why: str) -> bool:
         """Kill -9 the worker that has a run, and start another in its place; False where none of ours has it."""
-        number = int(re.sub(r".*:", "", run.process or ":0"))
+        number = int((run.process or ":0").split(":")[1])
         for place, process in enumerate(self.processes):
             if process.pid == number and process.poll() is None:
                 process.send_signal(signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -264,7 +265,7 @@ def test_a_container_of_a_process_that_was_killed_is_ended_by_a_sweep_within_two
         worker.kill()
     assert len(survivors(work)) == 1
     began = time.monotonic()
-    sweep("container", socket=engine._url)
+    sweep("container", environments=work.parent / "environments", socket=engine._url)
     assert survivors(work) == []
     assert time.monotonic() - began < 2
 
@@ -281,3 +282,21 @@ def test_a_uid_is_not_lent_again_while_a_container_of_it_lives(engine: Engine, w
         finally:
             client.remove_container(other["Id"], force=True, v=True)
     assert int(uid) > FIRST
+
+
+def test_the_password_of_a_package_index_stays_in_no_image(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not isinstance(engine, Container):
+        pytest.skip("bubblewrap has no images")
+    shutil.copytree(engine._images / "bare", tmp_path / "images" / "bare")
+    (tmp_path / "images" / "bare" / "requirements.txt").write_text(f"# {tmp_path}\n")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://me:s3cr3t@127.0.0.1:9/simple")
+    said: list[str] = []
+    other = Container(engine._url, base_image=engine._base, build_network="host", images=tmp_path / "images")
+    image = other.build("bare", None, said.append)
+    with engine._client() as client:
+        kept = f"{client.history(image)} {client.inspect_image(image)}"
+        client.remove_image(image)
+    assert any("127.0.0.1:9/simple" in line for line in said), "pip has not seen it"
+    assert "s3cr3t" not in kept + " ".join(said)

@@ -37,7 +37,7 @@ def _found(settings: Sandbox, _span: int) -> Engine:
 
 def sweep(settings: Sandbox) -> None:
     """Clear away what killed processes have left; see `finding.sweep`."""
-    finding.sweep(settings.engine, socket=settings.socket)
+    finding.sweep(settings.engine, environments=Path(settings.environments), socket=settings.socket)
 
 
 def limits_of(settings: Sandbox) -> Limits:

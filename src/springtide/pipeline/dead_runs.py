@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from springtide.domain.process import is_gone, this_process
 from springtide.domain.run import Failure
 
 if TYPE_CHECKING:
@@ -20,17 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["close_dead_runs", "is_gone", "this_process"]
 
 
-def this_process() -> str:
-    """``host:process id``."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetime]) -> list[Run]:
-    """Mark the runs of a model as failed whose process on this host is gone; what they had done is lost, nothing else.
-
-    Called before this process starts its own run: one that bears its name is of an earlier process with the same
-    number, as in a container that is started again.
-    """
+    """Mark the runs of a model as failed whose process on this host is gone; what they had done is lost, nothing else."""
     closed = []
     for run in registry.runs(model):
         if run.state == "running" and run.worker is None and is_gone(run.process):
@@ -39,19 +29,3 @@ def close_dead_runs(registry: Registry, model: str, *, now: Callable[[], datetim
             end = partial(replace, state="failed", finished=now(), failure=failure)
             closed.append(registry.end_run(run.id, end))
     return closed
-
-
-def is_gone(process: str | None) -> bool:
-    """Whether a process of this host is no more; of other hosts nothing is known."""
-    if process == this_process():
-        return True
-    host, _, number = (process or "").rpartition(":")
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(number), 0)  # signal 0 asks only whether there is such a process
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False

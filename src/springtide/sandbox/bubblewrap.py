@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -77,8 +78,12 @@ class Bubblewrap:
 
     def run(self, cell: Cell, limits: Limits, *, on_line: Callable[[str], None], stop: threading.Event) -> Ended:
         """See `Engine.run`."""
-        environments = self._environments.find(cell.environment, cell.requirements)
-        with lent_user() as user, made_ready(cell, user), _started(cell, limits, environments, user) as running:
+        with (
+            self._environments.used(cell.environment, cell.requirements) as environments,
+            lent_user() as user,
+            made_ready(cell, user),
+            _started(cell, limits, environments, user) as running,
+        ):
             return attend(running, limits, on_line=on_line, stop=stop)
 
 
@@ -220,11 +225,17 @@ class _Running:
         return tree(self._init) if self._init and self._process.poll() is None else []
 
     def close(self) -> None:
-        """See `Running.close`: without its init a namespace ends, the kernel kills all others first."""
-        if self._handle is not None and self._process.poll() is None:
-            self._killed = True
+        """See `Running.close`: without its init a namespace ends, the kernel kills all others first.
+
+        It is waited for also where ``bwrap`` has ended: that does not stay until what its command left has.
+        """
+        if self._handle is not None:
+            self._killed = self._process.poll() is None
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            ended = select.poll()
+            ended.register(self._handle, select.POLLIN)
+            ended.poll()
         self.chunks.stop()
         self._reader.join()
 

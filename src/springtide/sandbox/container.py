@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -18,9 +19,11 @@ from docker.utils.socket import frames_iter_no_tty
 from requests.exceptions import ConnectionError, RequestException  # noqa: A004 - the library's own name
 
 from springtide.domain.errors import ComputeFailed, NotReady
+from springtide.domain.passwords import without_password
+from springtide.domain.process import is_gone, this_process
 from springtide.sandbox.attending import Chunks, attend
-from springtide.sandbox.environments import IMAGES, TOP, pins
-from springtide.sandbox.leftovers import is_gone, owner
+from springtide.sandbox.environments import IMAGES, MOST_BYTES, MOST_LAYERS, TOP, pins
+from springtide.sandbox.installing import LAYER
 from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
 from springtide.sandbox.requirements import digest, read_requirements
 from springtide.sandbox.users import lent_user
@@ -35,14 +38,16 @@ __all__ = ["Container"]
 
 OWNER = "springtide.owner"  # a label: the process that a container must not outlive
 USER = "springtide.user"  # a label: the uid that was lent to it
-LAYER = """FROM {base}
-ARG PIP_INDEX_URL
-ARG PIP_EXTRA_INDEX_URL
+RECIPE = f"""FROM {{base}}
 COPY requirements.txt /opt/wanted.txt
-RUN /opt/env/bin/pip install --no-cache-dir --no-input --only-binary :all: \\
-    --requirement /opt/wanted.txt --constraint /opt/pins.txt
-"""
-HANDED_ON = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # to builds only
+RUN PIP_INDEX_URL="$FTP_PROXY" PIP_EXTRA_INDEX_URL="$ftp_proxy" timeout {LAYER.seconds:g} /opt/env/bin/pip install \\
+    --no-cache-dir --no-input --only-binary :all: --requirement /opt/wanted.txt --constraint /opt/pins.txt
+"""  # how a layer is built
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")  # handed on to builds, and to builds only
+# Docker and podman keep every argument of a build in the image's history, but for proxies: an index's address may hold a
+# password, and nothing of a build speaks FTP.
+INDEXES = {"FTP_PROXY": "PIP_INDEX_URL", "ftp_proxy": "PIP_EXTRA_INDEX_URL"}
+LAYERS_NAME = re.compile(r"(localhost/springtide-\w+:[0-9a-f]{16})-[0-9a-f]{16}")
 ENDED, LONGEST_PAUSE_S = ("exited", "dead"), 0.25  # how often it is asked whether it has ended
 API_S = 60  # for one answer of the engine
 FAILURES = (DockerException, RequestException)
@@ -146,12 +151,13 @@ class Container:
         self._build(base, recipe, pins(environment, self._images), on_line)
         for layer in layers:
             packages = "\n".join(read_requirements(requirements or "")) + "\n"
-            self._build(layer, LAYER.format(base=base), packages, on_line)
+            self._build(layer, RECIPE.format(base=base), packages, on_line)
         return layers[0] if layers else base
 
     def _build(self, image: str, recipe: str, requirements: str, on_line: Callable[[str], None]) -> None:
         """Build an image that is not there; only wheels are installed: nothing of theirs is run."""
-        arguments = {name: os.environ[name] for name in HANDED_ON if name in os.environ}
+        arguments = {name: os.environ[name] for name in PROXIES if name in os.environ}
+        arguments |= {name: os.environ.get(meant, "") for name, meant in INDEXES.items()}
         with self._client() as client, tempfile.TemporaryDirectory(prefix="springtide-") as folder:
             with suppress(ImageNotFound):
                 client.inspect_image(image)
@@ -175,6 +181,8 @@ class Container:
                     for line in _lines(part):
                         on_line(line)
                 client.inspect_image(image)
+                if LAYERS_NAME.fullmatch(image):
+                    _discard_layers(client)
             except FAILURES as error:
                 raise ComputeFailed(
                     f"an image cannot be built: {'; '.join(told[-3:]) or error}",
@@ -221,7 +229,7 @@ def _started(client: docker.APIClient, cell: Cell, limits: Limits, image: str, u
         hostname="cell",
         working_dir="/work",
         environment=variables(limits, path=f"{TOP}/bin:/usr/local/bin:/usr/bin:/bin"),
-        labels={OWNER: owner(), USER: str(user)},
+        labels={OWNER: this_process(), USER: str(user)},
         network_disabled=True,
         host_config=client.create_host_config(**_host_options(cell, limits)),
     )["Id"]
@@ -276,13 +284,29 @@ def _sweep(client: docker.APIClient) -> None:
                 client.remove_container(found["Id"], force=True, v=True)
 
 
+def _discard_layers(client: docker.APIClient, most: int = MOST_LAYERS, room: int = MOST_BYTES) -> None:
+    """Remove the oldest images that were made for scripts, beyond so many and so many bytes; none that a container has.
+
+    The newest stays. No engine tells when an image was last used.
+    """
+    found = sorted(client.images(name="localhost/springtide-*"), key=lambda one: int(one["Created"]), reverse=True)
+    sizes = {tag: int(one["Size"]) for one in found for tag in one["RepoTags"] or ()}
+    layers = [(tag, named[1]) for tag in sizes if (named := LAYERS_NAME.fullmatch(tag))]
+    for number, (tag, base) in enumerate(layers):
+        room -= sizes[tag] - sizes.get(base, 0)
+        if number and (number >= most or room < 0):
+            with suppress(APIError):  # a container has it, or somebody else was quicker
+                client.remove_image(tag)
+
+
 def _is_there(client: docker.APIClient, uid: int) -> bool:
     """Whether a container has that user, whoever started it; one that has ended counts until it is removed."""
     return bool(client.containers(all=True, filters={"label": f"{USER}={uid}"}))
 
 
 def _lines(part: Mapping[str, Any]) -> list[str]:
-    return [line for line in str(part.get("stream") or part.get("error") or "").splitlines() if line.strip()]
+    said = without_password(part.get("stream") or part.get("error") or "")
+    return [line for line in said.splitlines() if line.strip()]
 
 
 class _Running:

@@ -92,10 +92,13 @@ def find_engine(
     raise missing
 
 
-def sweep(kind: Kind, *, socket: str | None = None, environ: Mapping[str, str] = os.environ) -> None:
+def sweep(
+    kind: Kind, *, environments: Path, socket: str | None = None, environ: Mapping[str, str] = os.environ
+) -> None:
     """End the containers, and delete the folders, of processes of this machine that died without doing so.
 
-    An engine that does not answer is told in the log, and asked again by the next sweep.
+    And environments that were made for scripts, where there are too many. An engine that does not answer is told in the
+    log, and asked again by the next sweep.
     """
     for url in _urls(socket, environ) if kind != "bubblewrap" else []:
         from springtide.sandbox.container import Container  # noqa: PLC0415 # docker takes 0.3 s to import
@@ -105,6 +108,7 @@ def sweep(kind: Kind, *, socket: str | None = None, environ: Mapping[str, str] =
         except NotReady as error:
             LOG.warning("containers that were left behind may live on: %s", error.what)
     sweep_folders()
+    Environments(environments).sweep()
 
 
 def _urls(socket: str | None, environ: Mapping[str, str]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import socket
 import stat
 import tempfile
 import time
@@ -14,43 +13,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from springtide.domain.errors import StoreFailed
+from springtide.domain.process import is_gone, this_process
 from springtide.sandbox.collecting import remove
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["is_gone", "owned_folder", "owner", "sweep_folders"]
+__all__ = ["owned_folder", "sweep_folders"]
 
 LOG = logging.getLogger("springtide.sandbox")
 NAMED = re.compile(r"springtide-(?P<pid>\d+)-(?P<born>\d+)-(?P<host>.+)-[^-]+")
 PATIENCE_S = 2.0  # for a cell that is being ended to let go of its folder
-ENDED = ("Z", "X")  # states of a process that runs no more, though it is still listed
-
-
-def owner() -> str:
-    """The name of this process, which no other on this machine ever had: ``host:process id:when it began``."""
-    return f"{socket.gethostname()}:{os.getpid()}:{_born(os.getpid())}"
-
-
-def is_gone(name: str) -> bool:
-    """Whether an owner lives no more; of those of other hosts nothing is known."""
-    host, pid, born = name.rsplit(":", 2)
-    return host == socket.gethostname() and _born(int(pid)) != born
-
-
-def _born(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; None where it has ended."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in ENDED else fields[19]
 
 
 @contextmanager
 def owned_folder() -> Iterator[Path]:
     """A new folder of this process among the temporary ones; it goes with the block, or is found by its name."""
-    host, pid, born = owner().rsplit(":", 2)
+    host, pid, born = this_process().split(":")
     folder = Path(tempfile.mkdtemp(prefix=f"springtide-{pid}-{born}-{host}-"))
     try:
         yield folder

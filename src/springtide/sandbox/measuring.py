@@ -9,11 +9,11 @@ from pathlib import Path
 
 __all__ = ["bytes_resident", "bytes_written", "tree"]
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
 DEEPEST = 64  # folders within folders: nobody needs more, and a reader of more runs out of something
 RESERVE = 128 * 2**20  # bytes of the disk that no cell gets
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 INODE = 4096  # what even an empty file counts as, so that there is an end to them too
+UNSHARED = (b"VmPTE:", b"VmSwap:")  # page tables, which all processes have of their own, and what was swapped out
 GONE = (FileNotFoundError, ProcessLookupError)  # a process that has just ended
 
 
@@ -31,24 +31,33 @@ def tree(root: int) -> list[int]:
 
 
 def bytes_resident(pids: list[int], *, enough: int) -> int:
-    """Memory of processes; pages that they share are counted once where it matters, that is above `enough`."""
+    """Memory of processes; pages that they share are counted once where it matters, that is above `enough`.
+
+    With what was swapped out, and with page tables: a script that only reads a great hole has nothing else.
+    """
     counted = sum(map(_resident, pids))
     return sum(map(_proportional, pids)) if counted > enough else counted
 
 
 def _resident(pid: int) -> int:
-    with suppress(*GONE):
-        return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * PAGE
-    return 0
+    return _told(pid, "status", b"VmRSS:", *UNSHARED)
 
 
 def _proportional(pid: int) -> int:
     """Resident memory, of which a page shared by n processes counts as 1/n (``Pss``)."""
-    with suppress(*GONE, PermissionError):  # without root, a process can close this to us
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
-            if line.startswith(b"Pss:"):
-                return int(line.split()[1]) * 1024
-    return _resident(pid)
+    try:
+        shared = _told(pid, "smaps_rollup", b"Pss:")
+    except PermissionError:  # without root, a process can close this to us
+        return _resident(pid)
+    return shared + _told(pid, "status", *UNSHARED)
+
+
+def _told(pid: int, file: str, *names: bytes) -> int:
+    """The sum of some lines, in bytes; the kernel tells them in kB."""
+    with suppress(*GONE):
+        lines = Path(f"/proc/{pid}/{file}").read_bytes().splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(names))
+    return 0
 
 
 def bytes_written(folder: Path, pids: list[int]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from packaging.requirements import InvalidRequirement, Requirement
 
@@ -11,13 +12,15 @@ from springtide.domain.errors import SettingsError
 __all__ = ["digest", "read_requirements"]
 
 MOST = 100
+# What names, versions and markers are written with. pip puts our variables in the place of ${NAME}, also within a marker.
+PLAIN = re.compile(r"[\w\s.,;<>=!~*+()\[\]'\"-]*", re.ASCII)
 
 
 def read_requirements(text: str) -> tuple[str, ...]:
     """The packages, one a line, sorted; comments are left out.
 
-    Options, addresses, files and other people's repositories are refused: they would let a script choose what this
-    machine reads or asks.
+    Options, addresses, files, variables and other people's repositories are refused: they would let a script choose what
+    this machine reads, asks or tells.
 
     >>> read_requirements("holidays >=0.60  # calendars")
     ('holidays>=0.60',)
@@ -38,6 +41,8 @@ def read_requirements(text: str) -> tuple[str, ...]:
             raise _refused(number, f"{plain[:100]!r} does not name a package") from error
         if wanted.url is not None:
             raise _refused(number, f"{plain[:100]!r} is an address")
+        if PLAIN.fullmatch(plain) is None:
+            raise _refused(number, f"{plain[:100]!r} holds a character that no package, version or marker needs")
         found.add(str(wanted))
     if len(found) > MOST:
         raise _refused(MOST + 1, f"there are more than {MOST} packages")

@@ -36,7 +36,8 @@ def made_ready(cell: Cell, user: int) -> Iterator[None]:
     """
     for name, path in cell.inputs.items():
         _check_readable(name, path, user)
-    (cell.work / ".tmp").mkdir(exist_ok=True)
+    remove(cell.work / ".tmp")  # what an earlier cell may have put there: a link
+    (cell.work / ".tmp").mkdir()
     if user != os.geteuid():
         subprocess.run(["chown", "-hR", f"{user}:{user}", "--", str(cell.work)], check=True)
     try:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Protocol
 
 from springtide.domain.errors import SettingsError
+from springtide.domain.passwords import without_password
 from springtide.settings.words import BROKERS
 
 if TYPE_CHECKING:
@@ -80,12 +80,3 @@ def open_broker(url: str, *, group: str, prefix: str, together: int) -> Broker:
         where="url in section [streams]",
         do=f"begin it with one of: {', '.join(BROKERS)}",
     )
-
-
-def without_password(words: object) -> str:
-    """What a client says, with the password of any URL in it hidden.
-
-    >>> without_password(OSError("amqp://me:word@host/ does not answer"))
-    'amqp://me:***@host/ does not answer'
-    """
-    return re.sub(r"://([^:/@\s]*):[^@\s]*@", r"://\1:***@", str(words))

@@ -20,6 +20,8 @@ MOST_BYTES = 4 << 30  # unpacked
 MOST_RATIO = 200  # unpacked to packed; weights hardly pack at all
 SMALL_BYTES = 64 << 20  # below this the ratio does not matter
 MOST_MEMBERS = 10_000
+MOST_DIRECTORY = 4 << 20  # bytes of the list of them
+_MEMBER = b"PK\1\2"  # what every entry of the list begins with
 _CHUNK = 1 << 20
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time of a zip: equal folders make equal bytes
 
@@ -46,12 +48,10 @@ def check_archive(path: Path, *, most_bytes: int = MOST_BYTES) -> tuple[str, ...
         it unpacks to too much.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with path.open("rb") as file, zipfile.ZipFile(_Looked(file, path)) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError) as error:
         raise _broken(path, error) from error
-    if len(members) > MOST_MEMBERS:
-        raise _hostile(path, f"it holds {len(members)} files; the limit is {MOST_MEMBERS}")
     for member in members:
         _check_member(path, member)
     names = [member.filename for member in members]
@@ -94,6 +94,27 @@ def pack(files: Mapping[str, Path], path: Path) -> None:
 def pack_folder(folder: Path, path: Path) -> None:
     """Zip all files of a folder."""
     pack({file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}, path)
+
+
+class _Looked:
+    """A zip that is read only as far as its list of files is one that a model can have.
+
+    `zipfile` makes an object of each entry, and there can be half a million in 27 MB. It takes the list in one piece, of the
+    size that it will go by, whichever end record said it: here nothing is parsed that it might read in another way.
+    """
+
+    def __init__(self, file: IO[bytes], path: Path) -> None:
+        self._file, self._path = file, path
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int = -1) -> bytes:
+        """Some bytes, unless they are a list that is too long."""
+        if size > MOST_DIRECTORY:
+            raise _hostile(self._path, f"the list of its files has {size:,} bytes; the limit is {MOST_DIRECTORY:,}")
+        found = self._file.read(size)
+        if (members := found.count(_MEMBER)) > MOST_MEMBERS:
+            raise _hostile(self._path, f"it holds {members} files; the limit is {MOST_MEMBERS}")
+        return found
 
 
 def _check_member(path: Path, member: zipfile.ZipInfo) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
 import sys
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from springtide.domain.process import this_process
 from springtide.domain.run import Run, Step
-from springtide.pipeline.dead_runs import close_dead_runs, this_process
+from springtide.pipeline.dead_runs import close_dead_runs
 from springtide.registry.blobs import Blobs
 from springtide.registry.database import open_database
 from springtide.registry.migrate import migrate
@@ -55,8 +55,8 @@ def test_a_run_of_a_dead_process_is_closed_with_the_step_it_had_come_to(registry
 
 @pytest.mark.parametrize(
     "process",
-    [f"{socket.gethostname()}:{os.getppid()}", f"{socket.gethostname()}:1", "elsewhere:1", None],
-    ids=["the parent of the tests", "the first process", "elsewhere", "unknown"],
+    [this_process(), f"{socket.gethostname()}:1", "elsewhere:1", None],
+    ids=["this process", "the first process, by its number alone", "elsewhere", "unknown"],
 )
 def test_a_run_that_lives_or_of_which_nothing_is_known_is_left_alone(registry: Registry, process: str | None) -> None:
     registry.save_run(running("alive", process))
@@ -65,9 +65,6 @@ def test_a_run_that_lives_or_of_which_nothing_is_known_is_left_alone(registry: R
 
 
 def test_a_run_of_an_earlier_process_with_our_number_is_closed(registry: Registry) -> None:
-    registry.save_run(running("before", this_process()))
+    host, pid, born = this_process().split(":")
+    registry.save_run(running("before", f"{host}:{pid}:{int(born) - 1}"))
     assert [run.id for run in close_dead_runs(registry, "btc", now=lambda: NOW)] == ["before"]
-
-
-def test_this_process_lives() -> None:
-    assert this_process() == f"{socket.gethostname()}:{os.getpid()}"

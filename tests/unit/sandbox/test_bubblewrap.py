@@ -165,6 +165,33 @@ def test_when_our_listener_fails_nothing_is_left(engine: Bubblewrap, work: Path)
     assert survivors(work) == []
 
 
+def test_what_a_command_left_in_the_background_is_gone_when_its_cell_has_ended(engine: Bubblewrap, work: Path) -> None:
+    script = """
+import os
+for _ in range(40):
+    if os.fork() == 0:
+        os.closerange(0, 3)
+        kept = bytearray(b'x' * 5 * 10**6)
+        while True:
+            pass
+"""
+    for _ in range(5):
+        assert attempt(engine, work, script, environment="small").ended.reason == "finished"
+        assert survivors(work) == []
+
+
+def test_a_link_in_the_place_of_the_temporary_folder_leads_no_cell_outside(
+    engine: Bubblewrap, work: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir(mode=0o777)
+    (work / ".tmp").symlink_to(tmp_path / "outside")
+    swap = "import os, shutil\nopen('/tmp/x', 'w').close()\nshutil.rmtree('/work/.tmp')\n"
+    swap += f"os.symlink({str(tmp_path / 'outside')!r}, '/work/.tmp')"
+    assert attempt(engine, work, swap, environment="small").ended.reason == "finished"
+    assert not os.path.lexists(work / ".tmp")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 ORPHAN = """
 import sys, threading
 from pathlib import Path

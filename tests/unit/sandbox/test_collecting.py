@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
+import tempfile
+import threading
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from springtide.domain.errors import ModelRefused
+from springtide.domain.errors import ModelRefused, StoreFailed
 from springtide.sandbox.collecting import collect, remove
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def test_plain_files_are_found_by_name(tmp_path: Path) -> None:
@@ -88,3 +96,73 @@ def test_folders_deeper_than_a_path_can_be_long_are_removed(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     remove(work)
     assert not work.exists()
+
+
+NOBODY = 65_534
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder of a user who is not root; the test is that user."""
+    folder = Path(tempfile.mkdtemp(prefix="springtide-test-"))
+    us = os.geteuid()
+    if us == 0:
+        os.chown(folder, NOBODY, NOBODY)
+        os.seteuid(NOBODY)
+    yield folder
+    os.seteuid(us)
+    remove(folder)
+
+
+@pytest.fixture
+def outside(place: Path) -> Path:
+    """A folder beside the work folder, whose rights must stay as they are."""
+    folder = place / "outside"
+    folder.mkdir()
+    (folder / "key").write_text("x")
+    (folder / "key").chmod(0o400)
+    folder.chmod(0o500)
+    return folder
+
+
+def rights(folder: Path) -> list[int]:
+    return [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / "key")]
+
+
+def test_a_link_is_removed_and_what_it_leads_to_stays_as_it_is(place: Path, outside: Path) -> None:
+    (place / "link").symlink_to(outside)
+    remove(place / "link")
+    assert not os.path.lexists(place / "link")
+    assert rights(outside) == [0o500, 0o400]
+
+
+def test_folders_that_are_closed_are_removed_and_links_in_them_lead_nowhere(place: Path, outside: Path) -> None:
+    inner = place / "work" / "closed" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "link").symlink_to(outside)
+    for folder in (inner, *inner.parents[:2]):
+        folder.chmod(0)
+    remove(place / "work")
+    assert not (place / "work").exists()
+    assert rights(outside) == [0o500, 0o400]
+
+
+def test_a_link_that_takes_the_place_of_a_folder_while_it_is_removed_leads_nowhere(place: Path, outside: Path) -> None:
+    work = place / "work"
+    for number in range(300):
+        (work / str(number)).mkdir(parents=True)
+
+    def swap() -> None:
+        for number in range(300):
+            with suppress(OSError):
+                (work / str(number)).rename(place / f"moved-{number}")
+                (work / str(number)).symlink_to(outside)
+
+    swapping = threading.Thread(target=swap)
+    swapping.start()
+    with suppress(StoreFailed):
+        remove(work)
+    swapping.join()
+    remove(work)
+    assert not work.exists()
+    assert rights(outside) == [0o500, 0o400]

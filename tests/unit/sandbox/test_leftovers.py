@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from springtide.domain.process import this_process
 from springtide.sandbox.finding import sweep
-from springtide.sandbox.leftovers import is_gone, owned_folder, owner, sweep_folders
+from springtide.sandbox.leftovers import owned_folder, sweep_folders
 
 HOLDER = """
 import sys
@@ -56,9 +57,9 @@ def test_a_folder_of_a_process_that_was_killed_is_swept_and_none_of_one_that_liv
     assert not mine.exists()
 
 
-def test_a_sweep_without_engines_clears_folders_away() -> None:
+def test_a_sweep_without_engines_clears_folders_away(place: Path) -> None:
     folder = left_by_a_killed_process()
-    sweep("auto", environ={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
+    sweep("auto", environments=place / "environments", environ={"DOCKER_HOST": "unix:///nowhere/docker.sock"})
     assert not folder.exists()
 
 
@@ -66,19 +67,19 @@ def test_of_processes_of_other_hosts_nothing_is_known(place: Path) -> None:
     (place / "springtide-1-1-another-host-abcdefgh").mkdir()
     sweep_folders()
     assert (place / "springtide-1-1-another-host-abcdefgh").is_dir()
-    assert not is_gone("another-host:1:1")
 
 
-def test_a_number_that_went_to_another_process_is_not_the_owner() -> None:
-    host, pid, born = owner().rsplit(":", 2)
-    assert not is_gone(f"{host}:{pid}:{born}")
-    assert is_gone(f"{host}:{pid}:{int(born) - 1}")
+def test_a_folder_of_an_earlier_process_with_the_number_of_one_that_lives_is_swept(place: Path) -> None:
+    host, pid, born = this_process().split(":")
+    (place / f"springtide-{pid}-{int(born) - 1}-{host}-abcdefgh").mkdir()
+    sweep_folders()
+    assert list(place.iterdir()) == []
 
 
 def test_a_link_that_bears_the_name_of_a_folder_leads_nowhere(place: Path) -> None:
     kept = place / "kept"
     kept.mkdir()
-    host = owner().rsplit(":", 2)[0]
+    host = this_process().split(":")[0]
     (place / f"springtide-1-1-{host}-abcdefgh").symlink_to(kept)
     sweep_folders()
     assert kept.is_dir()

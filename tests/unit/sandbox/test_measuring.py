@@ -37,6 +37,26 @@ def test_memory_that_processes_share_is_counted_once_above_the_limit() -> None:
             os.kill(pid, 9)
 
 
+HOLE = """
+import mmap, time
+hole = mmap.mmap(-1, 32 << 30, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000, mmap.PROT_READ)
+hole.madvise(mmap.MADV_NOHUGEPAGE)
+for place in range(0, len(hole), 2 << 20):
+    hole[place]
+print('ready', flush=True)
+time.sleep(60)
+"""
+
+
+def test_page_tables_are_memory_too() -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLE], stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.readline()
+        for enough in (0, 10**9):
+            assert bytes_resident([reader.pid], enough=enough) > 64_000_000  # a page of them for each 2 MiB
+        reader.kill()
+
+
 def test_a_process_that_has_ended_uses_nothing() -> None:
     with subprocess.Popen(["true"]) as ended:
         ended.wait()

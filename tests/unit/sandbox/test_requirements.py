@@ -28,6 +28,9 @@ def test_packages_are_read_without_comments_and_in_one_order() -> None:
         "holidays --hash=sha256:0",
         "holidays \\",
         "$HOME",
+        'holidays; platform_machine == "${SPRINGTIDE_STREAMS__URL}"',
+        "holidays; platform_machine == '%HOME%'",
+        "holidays; platform_machine == 'a\\b'",
         "https://example.org/x.whl#egg=x",
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import tracemalloc
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -79,6 +80,24 @@ def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(archives, "MOST_MEMBERS", 3)
     with pytest.raises(Refusal, match="it holds 4 files"):
         check_archive(zipped(tmp_path / "a.zip", *"abcd"))
+
+
+@pytest.mark.parametrize(
+    ("many", "why"),
+    [(archives.MOST_MEMBERS + 1, "it holds 10001 files"), (90_000, "the list of its files has 4,578,890 bytes")],
+    ids=["one too many", "so many that only zip64 can say it"],
+)
+def test_of_too_many_files_no_list_is_made_whatever_the_zip_says(tmp_path: Path, many: int, why: str) -> None:
+    path = zipped(tmp_path / "a.zip", *map(str, range(many)), data=b"")
+    said = many.to_bytes(2, "little") if many < 0xFFFF else many.to_bytes(8, "little")
+    lying = path.read_bytes()
+    end = lying.rindex(said)
+    path.write_bytes(lying[:end] + (1).to_bytes(len(said), "little") + lying[end + len(said) :])
+    tracemalloc.start()
+    with pytest.raises(Refusal, match=why):
+        check_archive(path)
+    assert tracemalloc.get_traced_memory()[1] < 2 * archives.MOST_DIRECTORY
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("keep", [10, 100])
