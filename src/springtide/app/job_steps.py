@@ -47,4 +47,5 @@ def steps_of_job(
             return deliver(home.settings.jobs, job, archive.read(), f"{version.model}-{number}.zip")
 
     job, files = home.registry.job(run.id), RunFilesOf(home.run_files, run.id)
-    return JobSteps(Material(job, home.registry, files, folder, results), code_version(), bench, put)
+    material = Material(job, home.registry, files, folder, results, home.settings.jobs.max_unpacked)
+    return JobSteps(material, code_version(), bench, put)

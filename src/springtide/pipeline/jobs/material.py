@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from springtide.domain.errors import ModelRefused, NotFound
-from springtide.pipeline.jobs.table import cut, read_table
+from springtide.pipeline.jobs.table import MOST_UNPACKED, cut, read_table
 from springtide.sdk import Refusal
 from springtide.trainers.formats import ENVIRONMENTS, FORMATS, PREPROCESSING, recognise
 
@@ -44,6 +44,8 @@ class Material:
     ----------
     results : dict
         What each finished step told, by name: plain JSON.
+    most_unpacked : int
+        Bytes of memory that the table may take.
     """
 
     job: Job
@@ -51,6 +53,7 @@ class Material:
     files: Files
     folder: Path  # this process's own
     results: dict[str, Mapping[str, Any]]
+    most_unpacked: int = MOST_UNPACKED
 
     @property
     def model(self) -> str:
@@ -67,7 +70,8 @@ class Material:
     @cached_property
     def table(self) -> JobTable:
         """The rows that were sent."""
-        return read_table(self.sent("data"), self.job.files["data"], self.job.params)
+        data, name = self.sent("data"), self.job.files["data"]
+        return read_table(data, name, self.job.params, most_unpacked=self.most_unpacked)
 
     @cached_property
     def champion(self) -> Version | None:
