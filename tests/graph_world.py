@@ -132,8 +132,10 @@ class GraphWorld:
     home: Home
     folder: Path
 
-    def publish(self, name: str, graph: bytes | None, probed: bytes, prepared: str | None = None) -> Version:
-        """A new version of a model, which serves."""
+    def publish(
+        self, name: str, graph: bytes | None, probed: bytes, prepared: str | None = None, *, promote: bool = True
+    ) -> Version:
+        """A new version of a model, which serves if it is promoted."""
         number = len(self.home.registry.versions(name)) + 1 if name in self.home.registry.models() else 1
         files = self.folder / f"{name}-{number}"
         files.mkdir()
@@ -144,9 +146,10 @@ class GraphWorld:
         snapshot = Snapshot("sent: rows.csv", 0, Filter(), 40, "0" * 64, NOW, NOW)
         manifest = Manifest(name, "table", f"{name}-run-{number}", NOW, "code", snapshot, {}, {"model": name}, {})
         version = self.home.registry.publish(manifest, files, verdict())
-        self.home.registry.promote(
-            name, version.number, run=manifest.run, by="gate", reason="won", at=NOW, warning=None
-        )
+        if promote:
+            self.home.registry.promote(
+                name, version.number, run=manifest.run, by="gate", reason="won", at=NOW, warning=None
+            )
         return version
 
 

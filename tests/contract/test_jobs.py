@@ -242,6 +242,7 @@ def test_a_script_trains_and_answers_and_what_it_reports_is_told_as_its_own(home
     results, version = work_off(home, sales(0, 400), script=SCRIPT)
     assert results["train"]["predicted_by"] == "script"
     assert results["export"]["onnx"] is None
+    assert "no ONNX graph, so no answers over HTTP" in results["export"]["notes"][0]
     assert version.verdict.promote
     told = [event.body for event in home.registry.events(version.manifest.run) if event.kind == "report"]
     assert any(one.get("note") == "half way" for one in told)

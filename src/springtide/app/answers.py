@@ -166,6 +166,12 @@ class Answers:
         Expired
             If the model, or the rows of a named series or of all, are too old.
         """
+        if self._is_of_a_job(name) and name in self.home.registry.models():
+            raise NotFound(
+                f"{name!r} answers rows of a table, and has no series to forecast",
+                where=f"model {name}",
+                do=f"send rows to POST /v1/models/{name}/predict",
+            )
         place, at = self.shelf.place(name), self.clock()
         now = place.now
         asked = tuple(dict.fromkeys(series)) or now.answered(at) or tuple(now.forecasts)

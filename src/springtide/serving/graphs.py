@@ -190,6 +190,12 @@ class Graphs:
     def _champion(self, name: str) -> int:
         champions = self._known_champions()
         if name not in champions:
+            if name in self._registry.models():
+                raise NotReady(
+                    f"no version of {name!r} serves: none has won",
+                    where=f"model {name}",
+                    do=f"`springtide journal {name}` says why; `springtide promote {name}@NUMBER` lets one serve by hand",
+                )
             known = did_you_mean(name, champions)
             raise NotFound(f"there is no model {name!r}", where="springtide.toml, and models of jobs", do=known)
         return champions[name]

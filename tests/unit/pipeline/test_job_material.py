@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -102,3 +103,23 @@ def test_rows_that_judge_are_not_in_a_cell_where_something_of_others_acts(
     home: Home, tmp_path: Path, model: bytes | None, ours: bool
 ) -> None:
     assert material(home, tmp_path, model=model).is_ours is ours
+
+
+@pytest.mark.parametrize(
+    ("script", "asked", "environment"),
+    [
+        ("import keras\n", None, "tensorflow"),
+        ("    from tensorflow import keras\n", None, "tensorflow"),
+        ("import numpy as np\nfrom torch import nn\n", None, "pytorch"),
+        ("# import torch\nimport lightgbm\n", None, "boosting"),
+        ("import torchlike\n", None, "boosting"),
+        ("import keras\n", "pytorch", "pytorch"),
+    ],
+)
+def test_a_script_runs_where_what_it_imports_is_unless_it_is_said_where(
+    home: Home, tmp_path: Path, script: str, asked: str | None, environment: str
+) -> None:
+    made = material(home, tmp_path, framework=asked)
+    home.run_files.put("j1", "script", io.BytesIO(script.encode()))
+    job = replace(made.job, files={**made.job.files, "script": "train.py"})
+    assert replace(made, job=job).environment == environment

@@ -90,6 +90,21 @@ def test_a_model_that_no_job_has_made_is_not_found(world: GraphWorld) -> None:
         Graphs(world.home.registry).graph("sum")
 
 
+def test_a_model_of_which_no_version_has_won_says_how_one_may_serve(world: GraphWorld) -> None:
+    world.publish("sums", summing(), probe(), promote=False)
+    answers = Answers(world.home)
+    with pytest.raises(NotReady, match="no version of 'sums' serves") as refused:
+        answers.predict("sums", ROWS)
+    assert "springtide promote sums@NUMBER" in refused.value.do
+
+
+def test_a_model_of_a_job_has_no_series_and_says_what_to_ask_instead(world: GraphWorld) -> None:
+    world.publish("sums", summing(), probe())
+    with pytest.raises(NotFound, match="has no series to forecast") as refused:
+        Answers(world.home).forecast("sums")
+    assert "/v1/models/sums/predict" in refused.value.do
+
+
 def test_a_model_without_a_graph_says_so(world: GraphWorld) -> None:
     world.publish("sums", None, probe())
     with pytest.raises(NotReady, match="has no ONNX graph"):

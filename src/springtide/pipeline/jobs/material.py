@@ -36,6 +36,9 @@ FORMAT_OF = {
 }
 
 
+IMPORTED = {"tensorflow": "tensorflow", "keras": "tensorflow", "torch": "pytorch"}  # by a script, and what that tells
+
+
 @dataclass
 class Material:
     """One job's material.
@@ -232,7 +235,16 @@ class Material:
             return form.environment
         if form is None and framework is None and self.starts_from_champion:
             return str(self.champion.manifest.recipe["environment"])  # type: ignore[union-attr] # it is there
-        return ENVIRONMENTS[framework or "lightgbm"]
+        return ENVIRONMENTS[framework or self._framework_of_script or "lightgbm"]
+
+    @property
+    def _framework_of_script(self) -> str | None:
+        """The framework that the script imports, if it is one that has an environment of its own."""
+        if "script" not in self.job.files:
+            return None
+        text = self.sent("script").decode(errors="replace")
+        found = re.search(rf"^\s*(?:import|from)\s+({'|'.join(IMPORTED)})\b", text, re.MULTILINE)
+        return IMPORTED[found.group(1)] if found else None
 
 
 def form_of(model: Path, *, of: str) -> Format:

@@ -290,10 +290,14 @@ class JobSteps:
             self._keep_answers(name, done)
 
     def _export(self, result: dict[str, Any]) -> None:
-        """An ONNX graph with the same answers, where there is a converter."""
+        """An ONNX graph with the same answers, where there is a converter; without one it is not served, and that is said."""
+        result.update(self._exported())
+        if result["onnx"] is None:
+            result["notes"] = [f"no ONNX graph, so no answers over HTTP: {result['why']}; the model can be downloaded"]
+
+    def _exported(self) -> dict[str, Any]:
         if self.results["train"].get("predicted_by") == "script":
-            result.update(onnx=None, why="the model answers through the script's own predict")
-            return
+            return {"onnx": None, "why": "it answers through the script's own predict"}
         if self.at_hand.files.get("graph.json") is None:
             model, preprocessing = self.at_hand.new
             inputs = {"training.parquet": self._rows("training")}
@@ -307,7 +311,7 @@ class JobSteps:
                     self._keep_graph(done)
             except CellFailed as failed:
                 self._tell_of_graph({"onnx": None, "why": failed.what})
-        result.update(msgspec.json.decode(self.at_hand.sent("graph.json")))
+        return dict(msgspec.json.decode(self.at_hand.sent("graph.json")))
 
 
 def _name_of_model(done: Done) -> str:
