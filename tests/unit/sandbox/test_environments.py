@@ -90,7 +90,7 @@ def test_while_pip_hangs_nobody_waits_for_what_is_there_or_can_be_had(
         began = time.monotonic()
         made.build("small", None, print)
         made.build("small", "one", print)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 10  # pip asks for its 10 minutes
         made.build("small", "two", print)
         assert building.is_alive()
     assert "No matching distribution found for nowhere" in said[-1]
