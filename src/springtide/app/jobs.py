@@ -20,6 +20,7 @@ from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadRows, NotFound, NotReady, did_you_mean
 from springtide.domain.job import Job, JobParams
 from springtide.domain.notice import STREAM
+from springtide.domain.printing import printable
 from springtide.domain.run import Run
 
 if TYPE_CHECKING:
@@ -282,10 +283,10 @@ def _described(home: Home, job: Job, waiting: Sequence[Run]) -> dict[str, Any]:
         "outputs": [],
     }
     if run.version is not None:
-        version = home.registry.version(run.model, run.version)
+        version, entry = home.registry.version(run.model, run.version), home.registry.entry_of(run)
         told |= {
-            "better": version.verdict.promote,
-            "verdict": version.verdict.reason,
+            "better": entry is not None and entry.action == "promote",
+            "verdict": version.verdict.reason if entry is None else entry.reason,
             "metrics": version.manifest.metrics,
             "outputs": sorted(version.manifest.files),
         }
@@ -310,7 +311,7 @@ def pieces(file: IO[bytes]) -> Iterator[bytes]:
 def _plain(name: str) -> str:
     """A name that somebody else has chosen, fit to be said: its last part, without what cannot be printed."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(letter if letter.isprintable() else "?" for letter in last)[:100] or "unnamed"
+    return printable(last, "?")[:100] or "unnamed"
 
 
 def _digest(params: JobParams, files: Mapping[str, Sent]) -> str:

@@ -71,14 +71,13 @@ def worker_for(live: LiveHome) -> RunWorker:
 
 
 def _tell(run: Run, home: Home) -> None:
-    """Let people know what came of a run, and of a job its sender."""
+    """Let people know what came of a run, and of a job its sender: of its version, and of what failed, also after it."""
     job = home.registry.job(run.id) if run.kind == "job" else None
-    if run.version is None or run.failure is not None:
+    entry = home.registry.entry_of(run)
+    if entry is not None and run.version is not None:
+        announce(home, of_run(run, entry, home.registry.version(run.model, run.version).verdict), job=job)
+    if run.failure is not None:
         announce(home, of_run(run), job=job)
-        return
-    verdict = home.registry.version(run.model, run.version).verdict
-    entry = next(line for line in home.registry.journal(run.model) if line.run == run.id)
-    announce(home, of_run(run, entry, verdict), job=job)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -87,8 +87,8 @@ def retrain(
 def outcome_of(run: Run, registry: Registry) -> Outcome:
     """What came of a run that has succeeded, from the registry alone."""
     assert run.version is not None  # a run succeeds by publishing
-    version = registry.version(run.model, run.version)
-    entry = next(line for line in registry.journal(run.model) if line.run == run.id)
+    version, entry = registry.version(run.model, run.version), registry.entry_of(run)
+    assert entry is not None
     return Outcome(run, version, version.verdict, entry, version.manifest.metrics)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from msgspec import UnsetType
     from sqlalchemy import ColumnElement, Connection
 
-__all__ = ["entries", "next_champion_back", "record", "roll_back", "serving", "serving_all"]
+__all__ = ["entries", "entry_of", "next_champion_back", "record", "roll_back", "serving", "serving_all"]
 
 COLUMNS = [JOURNAL.c[field.name] for field in fields(JournalEntry)]
 
@@ -35,6 +35,11 @@ def serving_all(connection: Connection) -> dict[str, int]:
 def entries(connection: Connection, model: str) -> list[JournalEntry]:
     """The journal of a model, newest first."""
     return _find(connection, JOURNAL.c.model == model)
+
+
+def entry_of(connection: Connection, model: str, run: str) -> JournalEntry | None:
+    """What the journal says of the version that a run has made; None before it does."""
+    return next(iter(_find(connection, JOURNAL.c.model == model, JOURNAL.c.run == run)), None)
 
 
 def record(connection: Connection, draft: JournalEntry, *, expected: int | UnsetType | None = UNSET) -> JournalEntry:

@@ -249,6 +249,11 @@ class Registry:
         with reading(self._engine) as connection:
             return journal.entries(connection, model)
 
+    def entry_of(self, run: Run) -> JournalEntry | None:
+        """What the journal says of the version that a run has made; None before it does."""
+        with reading(self._engine) as connection:
+            return journal.entry_of(connection, run.model, run.id)
+
     # Retention
 
     def retain(self, model: str, keep: int) -> list[Version]:

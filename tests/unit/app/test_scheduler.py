@@ -241,7 +241,7 @@ def test_drift_starts_a_run_and_not_another_one_at_every_look(world: World) -> N
 
 
 def test_all_reasons_of_a_model_at_once_make_one_run(world: World) -> None:
-    world.reads(model("btc", 'cron = "0 * * * *"\nnew_rows = 5\nmax_age = "1d"\ndrift = true'))
+    world.reads(model("btc", 'cron = "0 * * * *"\nnew_rows = 5\nmax_age = "1d"\ndrift = { every = "10m" }'))
     world.publish("btc", NOON - DAY)
     scheduler = world.scheduler()
     world.ticks(scheduler, "11:59:59")

@@ -15,6 +15,7 @@ import msgspec
 from springtide.app.streams.sending import broker_of, leave, payloads_of, reaching, topic
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import BadMessage, SpringtideError
+from springtide.domain.printing import printable
 from springtide.streams.messages import DeadMessage, RowsMessage, decode
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def about(original: bytes) -> str | None:
         return None
     named = {NAMES[key]: found[key] for key in NAMES if isinstance(found.get(key), str)}
     words = ", ".join(f"{noun} {name[:MOST_NAME]}" for noun, name in named.items())
-    return "".join(sign if sign.isprintable() else " " for sign in words) or None
+    return printable(words) or None
 
 
 def _read(body: bytes) -> DeadMessage | None:
