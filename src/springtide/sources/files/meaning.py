@@ -6,6 +6,8 @@ from datetime import date
 
 import polars as pl
 
+from springtide.sources.files.times import read_times
+
 __all__ = ["BLANKS", "MISSING", "YEARS", "is_in_reach", "numbers_of", "said", "times_of", "with_points"]
 
 BLANKS = "".join(
@@ -19,13 +21,6 @@ YEARS = (1000, 9999)
 
 _SHORT = r"^([0-9]{1,2}\.[0-9]{1,2}\.)([0-9]{2})( |$)"  # of two digits the year is near ours
 _DAYS = r"^(?:[1-9][0-9]{3}-[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}\.[0-9]{1,2}\.[1-9][0-9]{3})(?:[ T]|$)"
-_TIMES = (
-    "%Y-%m-%d",
-    "%d.%m.%Y",
-    *(f"%Y-%m-%d{mark}{clock}" for mark in "T " for clock in ("%H:%M:%S%.f%#z", "%H:%M:%S%.f", "%H:%M%#z", "%H:%M")),
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-)
 _FIRST_DAY, _LAST_DAY = (
     day.toordinal() - date(1970, 1, 1).toordinal() for day in (date(YEARS[0], 1, 1), date(YEARS[1], 12, 31))
 )
@@ -77,14 +72,7 @@ def times_of(text: pl.Series) -> pl.Series:
     """
     text = text.str.replace(_SHORT.replace("[0-9]{2}", "[7-9][0-9]"), "${1}19${2}${3}")
     text = text.str.replace(_SHORT, "${1}20${2}${3}")
-    rest = text.set(~text.str.contains(_DAYS).fill_null(value=False), None)
-    times = pl.Series(text.name, [None] * len(text), pl.Datetime("us"))
-    for form in _TIMES:
-        if rest.null_count() == len(rest):
-            break
-        found = rest.str.to_datetime(form, time_unit="us", strict=False)
-        times = times.zip_with(times.is_not_null(), found.dt.replace_time_zone(None))
-        rest = rest.set(found.is_not_null(), None)
+    times = read_times(text.set(~text.str.contains(_DAYS).fill_null(value=False), None)).dt.replace_time_zone(None)
     return times.set(~is_in_reach(times), None)
 
 

@@ -21,7 +21,7 @@ def read_times(raw: pl.Series) -> pl.Series:
     ----------
     raw
         Datetimes of any unit and zone, dates, epochs in seconds, milliseconds, microseconds or nanoseconds (as
-        numbers or text), or ISO 8601 text. Without a zone or offset a time is UTC.
+        numbers or text), ISO 8601 text, or 31.01.2026 for its day. Without a zone or offset a time is UTC.
 
     Examples
     --------
@@ -30,6 +30,8 @@ def read_times(raw: pl.Series) -> pl.Series:
     ['2024-01-01 00:00:00.000000+00:00', '2024-01-01 00:00:00.000000+00:00', '2024-01-01 00:00:00.000000+00:00']
     >>> read_times(raw).null_count()
     1
+    >>> read_times(pl.Series(["31.01.2024", "1.2.2024 12:00"])).dt.day().to_list()
+    [31, 1]
     """
     if raw.dtype == pl.Date:
         return raw.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
@@ -49,7 +51,8 @@ def _from_epoch(raw: pl.Series) -> pl.Series:
     scaled = [pl.when(n.is_between(low, high, closed="left")).then(n * factor) for low, high, factor in _EPOCHS]
     nanoseconds = pl.when(n.is_between(1e17, 9e18)).then(n // 1_000)
     micro = pl.coalesce(*(unit.cast(pl.Int64) for unit in scaled), nanoseconds.cast(pl.Int64))
-    return numbers.select(micro.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")).collect().to_series()
+    times = micro.cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+    return numbers.select(times.alias(raw.name)).collect().to_series()
 
 
 def _from_text(text: pl.Series) -> pl.Series:
@@ -60,6 +63,7 @@ def _from_text(text: pl.Series) -> pl.Series:
         return times
     iso = (
         rest.str.replace(r"^(\d{4})/(\d\d?)/", "$1-$2-")
+        .str.replace(r"^(\d\d?)\.(\d\d?)\.(\d{4})", "$3-$2-$1")
         .str.replace(r"^(\d{4}-\d\d?-\d\d?)T", "$1 ")
         .str.replace(r"(\d\d)-([AP]M)$", "$1:00 $2")
         .str.replace(r" ?(?:UTC|GMT|Z)$", "+00:00")

@@ -105,7 +105,8 @@ def _read(data: bytes, source: RowsSource, *, form: Form, region: str, now: date
         raise BadRows(
             f"{len(faulty)} of {cells.height} rows cannot be taken; row {faulty[0].row}: {faulty[0].reason}",
             where=where,
-            do="correct them and send the batch again; none of its rows was taken",
+            do="correct them and send the batch again: none of its rows was taken, as its source takes "
+            f"{source.tolerance:.0%} of faulty ones at most (tolerance)",
         )
     good = judged.filter(pl.col(REASON).is_null()) if faulty else judged
     return Sent(good.drop(ROW, REASON), faulty, cells.height)
