@@ -207,6 +207,13 @@ def _print_for_people(told: dict[str, Any]) -> None:
     click.echo(
         f"job {told['id']} of model {told['model']} {STATES[told['state']]}{f'; seconds: {seconds}' if seconds else ''}"
     )
+    if told["runs_ahead"] is not None:
+        waits = (
+            f"{told['runs_ahead']} runs go first"
+            if told["anyone_works"]
+            else "no worker lives: start one with `springtide up`"
+        )
+        click.echo(waits)
     for note in (note for step in told["steps"] for note in step["result"].get("notes", ())):
         click.echo(printable(f"note: {note}"))
     if told.get("metrics"):

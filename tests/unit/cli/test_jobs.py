@@ -68,7 +68,9 @@ def test_following_a_job_that_does_not_succeed_exits_with_1(
     home: Home, job: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["jobs", "status", job])
-    assert f"job {job} of model {job} waits" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"job {job} of model {job} waits" in told
+    assert "no worker lives" in told
     cancel(home, job, by="hand")
     assert exit_code("jobs", "status", job, "--follow") == 1
     assert f"job {job} of model {job} has been cancelled" in capsys.readouterr().out
