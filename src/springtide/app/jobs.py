@@ -81,8 +81,6 @@ def read_params(text: str | bytes) -> JobParams:
         raw = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise BadRows(str(error), where=where, do='write a JSON object: {"target": "sold"}') from error
-    if "target" not in raw:
-        raise BadRows("target is missing", where=where, do="name the column that is to be predicted")
     meant = get_type_hints(JobParams)
     for name, value in raw.items():
         if name not in meant:
@@ -91,6 +89,8 @@ def read_params(text: str | bytes) -> JobParams:
             msgspec.convert(value, meant[name])
         except msgspec.ValidationError as error:
             raise BadRows(f"{name}: {error}", where=where, do=_allowed(meant[name], value)) from error
+    if "target" not in raw:
+        raise BadRows("target is missing", where=where, do="name the column that is to be predicted")
     params: JobParams = msgspec.convert(raw, JobParams)
     _check(params, where)
     return params

@@ -14,7 +14,7 @@ from springtide.domain.errors import ComputeFailed
 from springtide.domain.passwords import without_password
 from springtide.sandbox.attending import Chunks, attend
 from springtide.sandbox.collecting import remove
-from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
+from springtide.sandbox.measuring import NO_END, bytes_resident, bytes_written, tree
 from springtide.sandbox.seam import Limits
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ KEPT = (
     *("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "NETRC", "XDG_CONFIG_HOME", "XDG_CONFIG_DIRS"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
 )
-NO_END = 2**62
 # A gigabyte of wheels over a slow line, which somebody waits for who asked for it ...
 FRAMEWORK = Limits(NO_END, cpus=1, processes=0, disk=NO_END, seconds=3600, output=NO_END)
 # ... and what a script wants besides, of which a stranger chose the names: with what is downloaded on the way.
@@ -111,7 +110,7 @@ class _Running:
 
     def memory(self) -> int:
         """See `Running.memory`."""
-        return bytes_resident(tree(self._process.pid), enough=NO_END)
+        return bytes_resident(tree(self._process.pid))
 
     def disk(self) -> float:
         """See `Running.disk`."""

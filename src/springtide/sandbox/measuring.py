@@ -7,8 +7,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["bytes_resident", "bytes_written", "tree"]
+__all__ = ["NO_END", "bytes_resident", "bytes_written", "tree"]
 
+NO_END = 2**62  # bytes, where there is no limit
 DEEPEST = 64  # folders within folders: nobody needs more, and a reader of more runs out of something
 RESERVE = 128 * 2**20  # bytes of the disk that no cell gets
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
@@ -30,7 +31,7 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def bytes_resident(pids: list[int], *, enough: int) -> int:
+def bytes_resident(pids: list[int], *, enough: int = NO_END) -> int:
     """Memory of processes; pages that they share are counted once where it matters, that is above `enough`.
 
     With what was swapped out, and with page tables: a script that only reads a great hole has nothing else.

@@ -126,7 +126,7 @@ class _Running:
 
     def memory(self) -> int:
         """See `Running.memory`."""
-        return bytes_resident(tree(self._process.pid), enough=2**62)
+        return bytes_resident(tree(self._process.pid))
 
     def disk(self) -> float:
         """See `Running.disk`."""
