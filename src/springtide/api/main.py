@@ -15,7 +15,7 @@ os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
 from springtide.api.server import serve
 from springtide.app.answers import LiveAnswers
-from springtide.app.home import LiveHome
+from springtide.app.live_home import LiveHome
 from springtide.app.memory import keep_memory_together
 from springtide.domain.errors import SpringtideError
 

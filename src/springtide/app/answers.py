@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from springtide.app.home import Home, LiveHome
+    from springtide.app.home import Home
+    from springtide.app.live_home import LiveHome
     from springtide.domain.model import JournalEntry, Version
     from springtide.domain.run import Run
     from springtide.serving.graphs import Graph

@@ -22,7 +22,8 @@ from springtide.pipeline.durable.child import Child
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from springtide.app.home import Home, LiveHome
+    from springtide.app.home import Home
+    from springtide.app.live_home import LiveHome
     from springtide.domain.notice import Event
     from springtide.domain.trigger import Finding
 

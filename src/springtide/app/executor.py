@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.home import LiveHome, check_one_store
+from springtide.app.home import check_one_store
 from springtide.app.job_steps import steps_of_job, telling_of
+from springtide.app.live_home import LiveHome
 from springtide.app.memory import keep_memory_together
 from springtide.app.worker import TASKS, find_drift, ordered
 from springtide.domain.clock import utc_now

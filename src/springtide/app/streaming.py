@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from springtide.app.home import LiveHome
+from springtide.app.live_home import LiveHome
 from springtide.app.streams.events import publish_events
 from springtide.app.streams.handlers import Handlers, handlers
 from springtide.app.streams.sending import broker_of, payloads_of, topic

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from springtide.app.cells import sweep
 from springtide.app.code import code_version
 from springtide.app.duties import SchedulerDuties
-from springtide.app.home import LiveHome, check_one_store
+from springtide.app.home import check_one_store
+from springtide.app.live_home import LiveHome
 from springtide.app.memory import keep_memory_together
 from springtide.app.notifying import announce, of_run
 from springtide.app.queue import executor_command

@@ -12,7 +12,8 @@ from tests.unit.app.scheduler_world import World
 
 from springtide.app import duties
 from springtide.app.duties import SchedulerDuties
-from springtide.app.home import LiveHome, open_home, read_settings
+from springtide.app.home import open_home, read_settings
+from springtide.app.live_home import LiveHome
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from tests.serving_world import make_world
 from tests.unit.cli.world import SETTINGS, make_home
 
 from springtide.app.answers import LiveAnswers
-from springtide.app.home import Home, LiveHome
+from springtide.app.live_home import LiveHome
 from springtide.app.regions import hand_in
 from springtide.domain.clock import utc_now
 from springtide.domain.errors import NotFound, SettingsError, StoreFailed
@@ -18,6 +18,8 @@ from springtide.settings.words import FilesSource
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from springtide.app.home import Home
 
 MORE = """
 [sources.covid]
