@@ -90,7 +90,7 @@ class Recorder:
         done = replace(step, seconds=self.timer() - began, result=result)
         version = result.get("version") if name == "publish" else None
         self._change(lambda run: replace(run, steps=(*run.steps[:-1], done), version=version or run.version))
-        said = {"step": name, "seconds": done.seconds, **_brief(result)}
+        said = {**_brief(result), "step": name, "seconds": done.seconds}
         self.registry.add_event(self.run.id, "step_finished", said, self.now())
         self.reporter.step_finished(done)
 
