@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import threading
 import time
 from collections import deque
 from contextlib import suppress
@@ -13,7 +14,6 @@ from springtide.sandbox.seam import Ended
 
 if TYPE_CHECKING:
     import subprocess
-    import threading
     from collections.abc import Callable, Iterator
 
     from springtide.sandbox.seam import Limits, Reason
@@ -35,6 +35,12 @@ class Chunks:
     def __init__(self) -> None:
         self._queue: queue.Queue[bytes] = queue.Queue(maxsize=16)
         self._wanted = True
+        self._reader: threading.Thread | None = None
+
+    def follow(self, process: subprocess.Popen[bytes], *, hear: Callable[[bytes], None] = lambda _chunk: None) -> None:
+        """Read what a process prints in a thread of its own; see `read`."""
+        self._reader = threading.Thread(target=self.read, args=(process,), kwargs={"hear": hear}, daemon=True)
+        self._reader.start()
 
     def put(self, chunk: bytes) -> None:
         """Hand a chunk on, an empty one at the end."""
@@ -60,8 +66,10 @@ class Chunks:
             return None
 
     def stop(self) -> None:
-        """Want no more: what comes is dropped, and no writer waits."""
+        """Want no more: what comes is dropped, and no writer waits. A process that is followed must have been ended."""
         self._wanted = False
+        if self._reader is not None:
+            self._reader.join()
 
 
 class Running(Protocol):

@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +23,7 @@ from springtide.sandbox.users import lent_user
 from springtide.sandbox.workplace import OPEN_FILES, SHARED_MEMORY, SLACK, made_ready, variables
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from springtide.sandbox.seam import Cell, Ended, Limits, Reason
@@ -206,9 +206,7 @@ class _Running:
         self._handle = os.pidfd_open(self._init) if self._init else None
         self._killed, self._newest = False, b""
         self.chunks = Chunks()
-        hear = {"hear": self._hear}
-        self._reader = threading.Thread(target=self.chunks.read, args=(process,), kwargs=hear, daemon=True)
-        self._reader.start()
+        self.chunks.follow(process, hear=self._hear)
 
     def _hear(self, chunk: bytes) -> None:
         self._newest = (self._newest + chunk)[-KEPT:]
@@ -237,7 +235,6 @@ class _Running:
             ended.register(self._handle, select.POLLIN)
             ended.poll()
         self.chunks.stop()
-        self._reader.join()
 
     def end(self) -> tuple[int, Reason | None]:
         """See `Running.end`; ``bwrap`` tells the code of the command, unless it could not start it."""

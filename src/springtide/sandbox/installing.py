@@ -105,8 +105,7 @@ class _Running:
     def __init__(self, process: subprocess.Popen[bytes], folder: Path) -> None:
         self._process, self._folder = process, folder
         self.chunks = Chunks()
-        self._reader = threading.Thread(target=self.chunks.read, args=(process,), daemon=True)
-        self._reader.start()
+        self.chunks.follow(process)
 
     def memory(self) -> int:
         """See `Running.memory`."""
@@ -122,7 +121,6 @@ class _Running:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.chunks.stop()
-        self._reader.join()
 
     def end(self) -> tuple[int, Reason | None]:
         """See `Running.end`."""

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from springtide.sandbox.measuring import bytes_resident, bytes_written, tree
 from springtide.sandbox.workplace import OPEN_FILES, SLACK, made_ready, variables
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -121,8 +121,7 @@ class _Running:
     def __init__(self, process: subprocess.Popen[bytes], cell: Cell) -> None:
         self._process, self._cell = process, cell
         self.chunks = Chunks()
-        self._reader = threading.Thread(target=self.chunks.read, args=(process,), daemon=True)
-        self._reader.start()
+        self.chunks.follow(process)
 
     def memory(self) -> int:
         """See `Running.memory`."""
@@ -137,7 +136,6 @@ class _Running:
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.chunks.stop()
-        self._reader.join()
 
     def end(self) -> tuple[int, Reason | None]:
         """See `Running.end`."""
